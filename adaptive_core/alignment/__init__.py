@@ -1,0 +1,1 @@
+"""Centring the bright-field disk: disk measurement, policies and episode."""

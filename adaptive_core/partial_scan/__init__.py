@@ -1,0 +1,1 @@
+"""The closed loop of an adaptive partial scan: policy, generator and episode."""

@@ -1,0 +1,146 @@
+"""What the loops need from hardware, as protocols with declared abilities.
+
+Adapters (Nion Swift, recorded data, tests) implement these; the loops know nothing else of an instrument.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import typing
+
+import numpy as np
+import numpy.typing as npt
+
+from adaptive_core.scan_path import Action, Size
+
+FloatArray = npt.NDArray[np.float64]
+ImageArray = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScannerAbilities:
+    """What a scanner can do; anything else is refused before the beam moves.
+
+    Attributes:
+        segments: takes straight segments.
+        positions_per_command: largest number of free positions in one command; 0 when it takes none.
+        shortest_dwell_us: shortest dwell time in us.
+        can_blank: the beam is blanked while it waits, so that waiting adds no dose.
+    """
+
+    segments: bool = True
+    positions_per_command: int = 0
+    shortest_dwell_us: float = 0.0
+    can_blank: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ScannerSetup:
+    """The scan that a scanner is set up for.
+
+    Attributes:
+        size_px: region (height, width) in px.
+        pixel_size_nm: nm a pixel, None when it is not calibrated.
+        dwell_us: dwell time a probe position in us.
+        channels: names of the recorded channels; the first one is completed live.
+        beam_current_pa: None when unknown.
+    """
+
+    size_px: Size
+    pixel_size_nm: float | None
+    dwell_us: float
+    channels: tuple[str, ...]
+    beam_current_pa: float | None = None
+
+    @property
+    def area_nm2(self) -> float | None:
+        """Area of the region in nm^2."""
+        if self.pixel_size_nm is None:
+            return None
+        return self.size_px[0] * self.size_px[1] * self.pixel_size_nm**2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measurement:
+    """What came back for one action.
+
+    Attributes:
+        values: shape (channels, probes), float32, detector units, in the order of the positions.
+        beam_on_us: time for which the specimen was exposed, dwell and an unblanked wait included, in us.
+    """
+
+    values: npt.NDArray[np.float32]
+    beam_on_us: float
+
+
+class PathScanner(typing.Protocol):
+    """A scan device that measures along a path in a fixed region."""
+
+    @property
+    def abilities(self) -> ScannerAbilities:
+        """What the device can do."""
+        ...
+
+    @property
+    def setup(self) -> ScannerSetup:
+        """The region, dwell time and channels of this scan."""
+        ...
+
+    def check(self, action: Action) -> None:
+        """Raise InvalidInputError if the action is beyond the device's abilities; never moves the beam."""
+        ...
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Take the device: stop its live view and blank or park the beam; put everything back on the way out."""
+        ...
+
+    def scan(self, action: Action) -> Measurement:
+        """Carry out one action inside a session. Raises DeviceError if the device fails."""
+        ...
+
+
+class DiskCamera(typing.Protocol):
+    """A camera that shows the bright-field disk."""
+
+    def grab(self, after: float | None = None) -> tuple[ImageArray, float]:
+        """A frame (height, width) that *started* after the monotonic time ``after``, with the time of its start.
+
+        Raises DeviceTimeoutError if no such frame came in time.
+        """
+        ...
+
+
+class DiffractionShift(typing.Protocol):
+    """A 2D control that moves the disk on the camera."""
+
+    @property
+    def limit(self) -> float:
+        """Largest magnitude of the control, in its own unit."""
+        ...
+
+    def get(self) -> tuple[float, float]:
+        """The present value (y, x) in the control's unit."""
+        ...
+
+    def set(self, value: tuple[float, float]) -> float:
+        """Set the control, wait until it has settled and return the monotonic time from which frames are valid."""
+        ...
+
+
+@typing.runtime_checkable
+class SimulatedSpecimen(typing.Protocol):
+    """The known truth of a simulated instrument; registered in Swift's Registry as "simulated_specimen"."""
+
+    def load(self, source: str, pixel_size_nm: float | None = None) -> None:
+        """Put a built-in specimen, by name, or an image file into the instrument. Raises InvalidInputError."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the built-in specimens."""
+        ...
+
+    def truth(self, frame_parameters: typing.Any, channel_index: int = 0) -> ImageArray:
+        """The noise-free image that a whole scan with these frame parameters would approach (height, width)."""
+        ...

@@ -1,0 +1,1 @@
+"""Training with PyTorch; nothing outside this package imports it."""
