@@ -1,0 +1,257 @@
+"""One adaptive partial scan: observe, decide, act, show, until the budget is spent.
+
+It knows no user interface, thread of an application or vendor. Cancelling is closing the iterator.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import concurrent.futures
+import dataclasses
+import logging
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from adaptive_core.errors import AdaptiveScanError, InvalidInputError
+from adaptive_core.journal import JournalEntry, JournalWriter
+from adaptive_core.partial_scan.generator import Estimate, Generator
+from adaptive_core.partial_scan.partial_image import PartialImage
+from adaptive_core.partial_scan.plan import FinishReason, ScanPlan
+from adaptive_core.partial_scan.policy import Observation, Policy, first_probes, warm_up
+from adaptive_core.ports import PathScanner
+from adaptive_core.scan_path import Action
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScanStep:
+    """One finished action.
+
+    Attributes:
+        index: number of this action, from 0.
+        action: where the probe went.
+        values: shape (channels, probes), float32, detector units.
+        decide_s: time that the policy took, with the completion if it observes one.
+        scan_s: time that the device took.
+        total_s: time since the end of the step before, the caller's own time not included.
+        probes: probes so far.
+        coverage: probes so far over pixels of the region.
+        dose_e_per_A2: delivered dose so far, waiting included; None if unknown.
+        remaining: fraction of the budget that is left.
+        estimate: a completion newer than the last one shown, None if there is none.
+    """
+
+    index: int
+    action: Action
+    values: npt.NDArray[np.float32]
+    decide_s: float
+    scan_s: float
+    total_s: float
+    probes: int
+    coverage: float
+    dose_e_per_A2: float | None
+    remaining: float
+    estimate: Estimate | None
+
+
+class Episode:
+    """A partial scan, its data and its outcome.
+
+    Args:
+        scanner: the device, set up for ``plan.setup``.
+        policy: chooses the actions.
+        generator: completes the scan.
+        plan: region, budget and seed.
+        journal: where to record every action; None records nothing.
+        scan: an earlier scan of the same region to go on with. The budget counts it.
+        display_interval_s: shortest time between two live completions.
+
+    Attributes:
+        scan: everything measured so far, at any time and after any outcome.
+        estimate: the latest completion; of all that was measured once the iterator has ended, however it ended.
+        beam_on_us: time for which the specimen was exposed.
+        finish_reason: None while the scan runs.
+
+    Raises:
+        InvalidInputError: if the plan, policy, generator and scanner do not fit together; nothing has moved then.
+    """
+
+    def __init__(
+        self,
+        scanner: PathScanner,
+        policy: Policy,
+        generator: Generator,
+        plan: ScanPlan,
+        journal: JournalWriter | None = None,
+        scan: PartialImage | None = None,
+        display_interval_s: float = 0.125,
+    ) -> None:
+        if scanner.setup != plan.setup:
+            raise InvalidInputError(f"The plan is for {plan.setup}, the scanner is set up for {scanner.setup}.")
+        if plan.setup.dwell_us < scanner.abilities.shortest_dwell_us:
+            raise InvalidInputError(
+                f"The dwell time must be at least {scanner.abilities.shortest_dwell_us} us on this device, "
+                f"not {plan.setup.dwell_us} us."
+            )
+        channels = len(plan.setup.channels)
+        if scan is not None and (scan.size_px, scan.channels) != (plan.setup.size_px, channels):
+            raise InvalidInputError(
+                f"The earlier scan has {scan.size_px} px and {scan.channels} channels, "
+                f"the plan has {plan.setup.size_px} px and {channels} channels; both must agree."
+            )
+        self.plan = plan
+        self.scan = PartialImage(plan.setup.size_px, channels) if scan is None else scan.snapshot()
+        self.estimate: Estimate | None = None
+        self.beam_on_us = self.scan.probes * plan.setup.dwell_us
+        self.finish_reason: FinishReason | None = None
+        self._scanner, self._generator, self._journal = scanner, generator, journal
+        self._interval_s = display_interval_s
+        self._observes_estimate = policy.observes_estimate
+        self._policy_run = policy.start(plan, generator)
+        warm_up(self._policy_run, self.scan, plan)
+        if journal is not None:
+            for action, values in zip(self.scan.actions, self.scan.values, strict=True):
+                journal.append(JournalEntry(action.positions, values))
+
+    @property
+    def dose_e_per_A2(self) -> float | None:
+        """Delivered dose (e-/A^2), waiting included; None if unknown."""
+        return self.plan.dose_meter.dose_e_per_A2(self.beam_on_us)
+
+    @property
+    def segments(self) -> int:
+        """Number of finished actions."""
+        return len(self.scan.actions)
+
+    def run(self) -> collections.abc.Iterator[ScanStep]:
+        """Carry out the plan, one step after another; close the iterator to cancel.
+
+        Live completions are made beside the scan, at the display's rate. However the iterator ends, the device has been
+        put back, the journal closed and ``estimate`` holds the completion of everything that was measured.
+
+        Raises:
+            DeviceError: if the device fails. What was measured is kept.
+            ModelError: if a model answers with values that are not finite. What was measured is kept.
+        """
+        reason = FinishReason.FAILED
+        try:
+            # The device is released before the last live completion is waited for.
+            with _LiveCompletion(self._generator, self._interval_s) as live, self._scanner.session():
+                yield from self._steps(live)
+            self._complete()
+            reason = FinishReason.COMPLETED
+        except GeneratorExit:
+            reason = FinishReason.CANCELLED
+            self._complete()
+            raise
+        except Exception:
+            self._complete_after_failure()
+            raise
+        finally:
+            self.finish_reason = reason
+            self._close_journal(reason)
+
+    def _steps(self, live: _LiveCompletion) -> collections.abc.Iterator[ScanStep]:
+        while (probes_left := self._probes_left()) > 0:
+            begin = time.perf_counter()
+            if self._observes_estimate and self.scan.probes:
+                self.estimate = self._generator.complete(self.scan)
+            action = self._policy_run.decide(Observation(self.scan, self.estimate, self._remaining()))
+            if action is None:
+                return
+            action = first_probes(action, probes_left)
+            self._scanner.check(action)
+            decided = time.perf_counter()
+            measurement = self._scanner.scan(action)
+            scanned = time.perf_counter()
+            self.scan.add(action, measurement.values)
+            self.beam_on_us += measurement.beam_on_us
+            if self._journal is not None:
+                self._journal.append(
+                    JournalEntry(
+                        action.positions,
+                        measurement.values,
+                        decide_s=decided - begin,
+                        scan_s=scanned - decided,
+                        dose_e_per_A2=self.dose_e_per_A2,
+                    )
+                )
+            estimate = self.estimate if self._observes_estimate else live.poll(self.scan)
+            if estimate is not None:
+                self.estimate = estimate
+            yield ScanStep(
+                index=self.segments - 1,
+                action=action,
+                values=measurement.values,
+                decide_s=decided - begin,
+                scan_s=scanned - decided,
+                total_s=time.perf_counter() - begin,
+                probes=self.scan.probes,
+                coverage=self.scan.coverage,
+                dose_e_per_A2=self.dose_e_per_A2,
+                remaining=self._remaining(),
+                estimate=estimate,
+            )
+            if self._seen_enough():
+                return
+
+    def _complete(self) -> None:
+        if self.scan.probes:
+            self.estimate = self._generator.complete(self.scan)
+
+    def _complete_after_failure(self) -> None:
+        try:
+            self._complete()
+        except AdaptiveScanError:
+            # It may be the failure that led here, and must not hide another one.
+            logger.warning("What was measured before the failure could not be completed.", exc_info=True)
+
+    def _close_journal(self, reason: FinishReason) -> None:
+        if self._journal is None:
+            return
+        try:
+            if self.estimate is not None:
+                self._journal.write_estimate(self.segments, self.estimate.image, self.estimate.error)
+        finally:
+            self._journal.close(reason)
+
+    def _probes_left(self) -> int:
+        return self.plan.probes_left(self.segments, self.scan.probes, self.beam_on_us)
+
+    def _remaining(self) -> float:
+        return self.plan.remaining(self.segments, self.scan.probes, self.beam_on_us)
+
+    def _seen_enough(self) -> bool:
+        limit = self.plan.budget.predicted_error
+        predicted = None if self.estimate is None else self.estimate.predicted_error
+        return limit is not None and predicted is not None and predicted <= limit
+
+
+class _LiveCompletion:
+    """Completes snapshots of the scan on a thread of its own, at most one at a time and not faster than the display."""
+
+    def __init__(self, generator: Generator, interval_s: float) -> None:
+        self._generator = generator
+        self._interval_s = interval_s
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="completion")
+        self._pending: concurrent.futures.Future[Estimate] | None = None
+        self._last = time.perf_counter()
+
+    def __enter__(self) -> _LiveCompletion:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    def poll(self, scan: PartialImage) -> Estimate | None:
+        """The completion that has become ready, if any; begins the next one when it is time. Raises its exception."""
+        estimate = None
+        if self._pending is not None and self._pending.done():
+            estimate, self._pending = self._pending.result(), None
+        if self._pending is None and time.perf_counter() - self._last >= self._interval_s:
+            self._last = time.perf_counter()
+            self._pending = self._pool.submit(self._generator.complete, scan.snapshot())
+        return estimate

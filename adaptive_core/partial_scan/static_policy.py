@@ -1,0 +1,56 @@
+"""Policies that do not adapt: the static paths, handed out batch by batch."""
+
+from __future__ import annotations
+
+from adaptive_core import static_path
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.partial_scan.generator import Generator
+from adaptive_core.partial_scan.plan import ScanPlan
+from adaptive_core.partial_scan.policy import Observation
+from adaptive_core.scan_path import Action, FloatArray, Positions, Segment, as_segments
+
+STATIC_POLICIES = ("spiral", "serpentine", "uniform-grid", "halton", "random-segments")
+
+
+class StaticPolicy:
+    """One of STATIC_POLICIES for the number of probes that the budget allows."""
+
+    observes_estimate = False
+
+    def __init__(self, name: str) -> None:
+        if name not in STATIC_POLICIES:
+            raise InvalidInputError(f"There is no static path named {name!r}; there are {', '.join(STATIC_POLICIES)}.")
+        self.name = name
+
+    def positions(self, plan: ScanPlan) -> FloatArray:
+        """All probe positions of the path, shape (probes, 2), px."""
+        size_px, probes = plan.setup.size_px, plan.probes
+        if self.name == "spiral":
+            return static_path.spiral(size_px, probes, plan.probe_spacing_px)
+        if self.name == "serpentine":
+            return static_path.serpentine(size_px, probes, plan.probe_spacing_px)
+        if self.name == "uniform-grid":
+            return static_path.uniform_grid(size_px, probes)
+        if self.name == "halton":
+            return static_path.halton(size_px, probes)
+        return static_path.random_segments(size_px, probes, plan.seed, plan.probes_per_segment, plan.probe_spacing_px)
+
+    def start(self, plan: ScanPlan, generator: Generator) -> StaticPolicyRun:  # noqa: ARG002
+        return StaticPolicyRun(self.positions(plan), plan.probes_per_segment)
+
+
+class StaticPolicyRun:
+    """Hands out a fixed path; how far it has come is read from the scan, so that a scan can be continued."""
+
+    def __init__(self, positions: FloatArray, batch: int) -> None:
+        self._positions = positions
+        self._batch = batch
+        self._next = 0
+
+    def decide(self, observation: Observation) -> Action | None:  # noqa: ARG002
+        batch = self._positions[self._next : self._next + self._batch]
+        if len(batch) == 0:
+            return None
+        self._next += len(batch)
+        segments = list(as_segments(batch))
+        return segments[0] if len(segments) == 1 and isinstance(segments[0], Segment) else Positions(batch)
