@@ -21,6 +21,10 @@ class JournalError(AdaptiveScanError):
     """A journal that cannot be written or read."""
 
 
+class ScanCancelledError(AdaptiveScanError):
+    """An action that was stopped on purpose, from another thread, while it was being carried out."""
+
+
 class DeviceError(AdaptiveScanError):
     """Hardware that failed while it was in use."""
 

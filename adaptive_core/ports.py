@@ -96,7 +96,12 @@ class PathScanner(typing.Protocol):
         ...
 
     def scan(self, action: Action) -> Measurement:
-        """Carry out one action inside a session. Raises DeviceError if the device fails."""
+        """Carry out one action inside a session.
+
+        Raises:
+            DeviceError: if the device fails.
+            ScanCancelledError: if it was stopped on purpose while it was being carried out.
+        """
         ...
 
 

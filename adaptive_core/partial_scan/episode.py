@@ -14,7 +14,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from adaptive_core.errors import AdaptiveScanError, InvalidInputError
+from adaptive_core.errors import AdaptiveScanError, InvalidInputError, ScanCancelledError
 from adaptive_core.journal import JournalEntry, JournalWriter
 from adaptive_core.partial_scan.generator import Estimate, Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
@@ -147,6 +147,10 @@ class Episode:
             reason = FinishReason.CANCELLED
             self._complete()
             raise
+        except ScanCancelledError:
+            # The scanner was stopped in the middle of an action, which closing the iterator cannot do.
+            reason = FinishReason.CANCELLED
+            self._complete()
         except Exception:
             self._complete_after_failure()
             raise
