@@ -44,7 +44,8 @@ def serpentine(size_px: Size, probes: int, spacing_px: float = DEFAULT_SPACING_P
     """Serpentine raster of the length ``probes * spacing_px``: as many full lines as that allows, evenly spread."""
     _check(size_px, probes)
     height, width = size_px
-    lines = max(1, min(height, round(probes * spacing_px / (width + 1))))
+    # All lines together measure lines * (width - 1), the way down from line to line a little less than the height.
+    lines = max(1, min(height, round((probes * spacing_px - height) / max(width - 1, 1))))
     rows = (np.arange(lines) + 0.5) * height / lines
     ends = np.array([[0.5, width - 0.5], [width - 0.5, 0.5]])
     corners = np.array([(row, x) for i, row in enumerate(rows) for x in ends[i % 2]])

@@ -43,7 +43,7 @@ class OnnxPolicy:
             probe_spacing_px=card.probe_spacing_px or plan.probe_spacing_px,
         )
 
-    def start(self, plan: ScanPlan, generator: Generator) -> OnnxPolicyRun:  # noqa: ARG002
+    def start(self, plan: ScanPlan, generator: Generator) -> OnnxPolicyRun:
         card = self.model.card
         for what, trained, asked in (
             ("probes a segment", card.probes_per_segment, plan.probes_per_segment),
@@ -70,6 +70,7 @@ class OnnxPolicyRun:
         shape = model.input_shapes.get("state")
         self._state = None if shape is None else np.zeros([side or 1 for side in shape], dtype=np.float32)
         self._inputs = model.input_names
+        self._multiple = model.card.size_multiple or 1
 
     def decide(self, observation: Observation) -> Action:
         outputs = self._model.run(**{name: self._input(name, observation) for name in self._inputs})
@@ -94,11 +95,12 @@ class OnnxPolicyRun:
         if name == "remaining":
             return np.asarray([[observation.remaining]], dtype=np.float32)
         if name == "partial":
-            return scan.model_input()
+            return scan.model_input(self._multiple)
         if name == "estimate":
-            if observation.estimate is None:
-                return np.zeros((1, 2, *scan.size_px), dtype=np.float32)
-            return observation.estimate.standardised
+            padded = np.zeros_like(scan.model_input(self._multiple))
+            if observation.estimate is not None:
+                padded[..., : scan.size_px[0], : scan.size_px[1]] = observation.estimate.standardised
+            return padded
         if name == "state" and self._state is not None:
             return self._state
         raise ModelError(f"{self._model.card.name}: the input {name!r} is not one that a partial scan provides.")
@@ -118,13 +120,13 @@ class OnnxPolicyRun:
         start = self._last_end(observation)
         return step_in_direction(start, outputs["direction"][0], self._plan)
 
-    def _segment(self, observation: Observation, outputs: dict[str, FloatInput]) -> Action:  # noqa: ARG002
+    def _segment(self, observation: Observation, outputs: dict[str, FloatInput]) -> Action:
         ends = self._to_px(outputs["segment"][0].reshape(2, 2))
         if np.allclose(*ends):
             raise ModelError(f"{self._model.card.name}: the two ends of the segment {outputs['segment'][0]} coincide.")
         return Segment(_point(ends[0]), _point(ends[1]), self._plan.probes_per_segment)
 
-    def _positions(self, observation: Observation, outputs: dict[str, FloatInput]) -> Action:  # noqa: ARG002
+    def _positions(self, observation: Observation, outputs: dict[str, FloatInput]) -> Action:
         return Positions(self._to_px(outputs["positions"][0]))
 
     _ACTIONS: typing.ClassVar[dict[str, typing.Callable[..., Action]]] = {

@@ -35,7 +35,7 @@ class StaticPolicy:
             return static_path.halton(size_px, probes)
         return static_path.random_segments(size_px, probes, plan.seed, plan.probes_per_segment, plan.probe_spacing_px)
 
-    def start(self, plan: ScanPlan, generator: Generator) -> StaticPolicyRun:  # noqa: ARG002
+    def start(self, plan: ScanPlan, generator: Generator) -> StaticPolicyRun:
         return StaticPolicyRun(self.positions(plan), plan.probes_per_segment)
 
 
@@ -47,7 +47,7 @@ class StaticPolicyRun:
         self._batch = batch
         self._next = 0
 
-    def decide(self, observation: Observation) -> Action | None:  # noqa: ARG002
+    def decide(self, observation: Observation) -> Action | None:
         batch = self._positions[self._next : self._next + self._batch]
         if len(batch) == 0:
             return None

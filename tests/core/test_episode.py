@@ -1,0 +1,254 @@
+"""The loop, on a scanner made of an image."""
+
+import time
+
+import numpy as np
+import pytest
+from fake_scanner import FakeScanner, wavy_image
+
+from adaptive_core import static_path
+from adaptive_core.errors import DeviceDataError, DeviceTimeoutError, InvalidInputError, ModelError
+from adaptive_core.partial_scan import Budget, Episode, Estimate, FinishReason, PartialImage, ScanPlan
+from adaptive_core.partial_scan.error_policy import PredictedErrorPolicy
+from adaptive_core.partial_scan.generator import built_in_generator
+from adaptive_core.partial_scan.static_policy import STATIC_POLICIES, StaticPolicy
+from adaptive_core.ports import ScannerAbilities
+from adaptive_core.scan_path import Segment, inside
+
+LINEAR = built_in_generator("linear-interpolation")
+
+
+class HonestGenerator:
+    """Linear interpolation whose predicted error grows with the distance to the nearest measured pixel."""
+
+    name = "honest"
+    predicts_error = True
+
+    def __init__(self, fail_after=None):
+        self.calls = 0
+        self.fail_after = fail_after
+
+    def complete(self, scan, channel=0):
+        from scipy import ndimage
+
+        self.calls += 1
+        if self.fail_after is not None and self.calls > self.fail_after:
+            raise ModelError("honest: the output image is not finite.")
+        plain = LINEAR.complete(scan, channel)
+        distance = ndimage.distance_transform_edt(~scan.measured).astype(np.float32) / 20
+        log_variance = 2 * np.log(distance + 1e-3)
+        return Estimate(plain.image, distance, np.stack([plain.standardised[0, 0], log_variance])[None], scan.probes)
+
+
+class SegmentForward:
+    """A policy that asks for the same segment again and again."""
+
+    name = "forward"
+    observes_estimate = False
+
+    def __init__(self, segment=None):
+        self.segment = segment or Segment((10, 10), (10, 37), 20)
+        self.observations = []
+
+    def start(self, plan, generator):
+        return self
+
+    def decide(self, observation):
+        self.observations.append((observation.scan.probes, observation.remaining))
+        return self.segment
+
+
+def episode(scanner=None, policy=None, generator=LINEAR, budget=None, **options):
+    scanner = scanner or FakeScanner()
+    plan = ScanPlan(scanner.setup, budget or Budget(segments=20))
+    return Episode(scanner, policy or StaticPolicy("uniform-grid"), generator, plan, **options)
+
+
+@pytest.mark.parametrize("name", STATIC_POLICIES)
+def test_a_static_scan_completes_the_image(name):
+    run = episode(policy=StaticPolicy(name))
+    steps = list(run.run())
+    assert run.finish_reason is FinishReason.COMPLETED
+    assert run.scan.probes == steps[-1].probes
+    assert 380 <= run.scan.probes <= 400
+    assert steps[-1].coverage == run.scan.probes / 96**2
+    assert [step.index for step in steps] == list(range(len(steps)))
+    truth = wavy_image()[0]
+    error = np.sqrt(np.mean((run.estimate.image - truth) ** 2)) / truth.std()
+    assert error < {"uniform-grid": 0.2, "halton": 0.25}.get(name, 1.0)
+
+
+def test_the_grid_s_positions_arrive_at_the_scanner_in_order():
+    scanner = FakeScanner()
+    list(episode(scanner).run())
+    visited = np.concatenate([action.positions for action in scanner.actions])
+    np.testing.assert_allclose(visited, static_path.uniform_grid((96, 96), 400))
+
+
+def test_all_channels_are_kept_and_the_others_can_be_completed_afterwards():
+    run = episode(FakeScanner(wavy_image(channels=3)))
+    assert all(step.values.shape[0] == 3 for step in run.run())
+    second = LINEAR.complete(run.scan, channel=1)
+    truth = wavy_image(channels=3)[1]
+    assert np.sqrt(np.mean((second.image - truth) ** 2)) < 0.2 * truth.std()
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [Budget(segments=7), Budget(coverage=0.03), Budget(dose_e_per_A2=20.0), Budget(segments=7, coverage=0.012)],
+)
+def test_the_budget_is_used_up_and_never_exceeded(budget):
+    run = episode(policy=SegmentForward(), budget=budget)
+    steps = list(run.run())
+    assert run.scan.probes == run.plan.probes
+    assert steps[-1].remaining == 0
+    assert run.finish_reason is FinishReason.COMPLETED
+    if budget.dose_e_per_A2:
+        assert run.dose_e_per_A2 <= budget.dose_e_per_A2
+        assert run.dose_e_per_A2 > 0.97 * budget.dose_e_per_A2
+
+
+def test_exposure_while_waiting_counts_against_the_dose():
+    quick = episode(policy=SegmentForward(), budget=Budget(dose_e_per_A2=50.0))
+    slow = episode(FakeScanner(wait_us=200.0), policy=SegmentForward(), budget=Budget(dose_e_per_A2=50.0))
+    for run in (quick, slow):
+        assert [*run.run()][-1].dose_e_per_A2 <= 50.0 + run.plan.dose_of_probes(20)
+    assert slow.scan.probes < 0.6 * quick.scan.probes
+
+
+def test_dose_is_unknown_without_a_beam_current():
+    run = episode(FakeScanner(beam_current_pa=None))
+    assert all(step.dose_e_per_A2 is None for step in run.run())
+
+
+def test_a_policy_sees_the_budget_run_down():
+    policy = SegmentForward()
+    list(episode(policy=policy, budget=Budget(segments=4)).run())
+    assert policy.observations == [(0, 1.0), (20, 0.75), (40, 0.5), (60, 0.25)]
+
+
+def test_closing_the_iterator_cancels_and_keeps_what_was_measured():
+    scanner = FakeScanner()
+    run = episode(scanner)
+    steps = run.run()
+    for _ in range(5):
+        next(steps)
+    assert scanner.in_session
+    steps.close()
+    assert run.finish_reason is FinishReason.CANCELLED
+    assert not scanner.in_session
+    assert run.scan.probes == 100
+    assert run.estimate.probes == 100
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"error": DeviceTimeoutError("The device did not answer within 5 s.")}, DeviceTimeoutError),
+        ({"values": np.zeros((1, 13), np.float32)}, DeviceDataError),
+        ({"values": np.full((1, 20), np.nan, np.float32)}, DeviceDataError),
+    ],
+)
+def test_a_failing_device_ends_the_scan_and_nothing_is_lost(fault, error):
+    scanner = FakeScanner(fail_at=6, **fault)
+    run = episode(scanner)
+    with pytest.raises(error):
+        list(run.run())
+    assert run.finish_reason is FinishReason.FAILED
+    assert not scanner.in_session
+    assert run.scan.probes == 120
+    assert np.isfinite(run.estimate.image).all()
+
+
+def test_a_generator_that_fails_ends_the_scan_with_its_own_error():
+    run = episode(policy=PredictedErrorPolicy(), generator=HonestGenerator(fail_after=3))
+    with pytest.raises(ModelError, match="honest"):
+        list(run.run())
+    assert run.finish_reason is FinishReason.FAILED
+    assert run.scan.probes == 80
+
+
+def test_a_generator_that_fails_only_at_the_end_is_no_completed_scan():
+    run = episode(generator=HonestGenerator(fail_after=0), display_interval_s=1e9)
+    with pytest.raises(ModelError):
+        list(run.run())
+    assert run.finish_reason is FinishReason.FAILED
+    assert run.scan.probes == 400
+
+
+def test_following_the_predicted_error_spreads_the_segments():
+    run = episode(policy=PredictedErrorPolicy(), generator=HonestGenerator())
+    list(run.run())
+    random = episode(policy=StaticPolicy("random-segments"))
+    list(random.run())
+
+    def largest_gap(scan):
+        from scipy import ndimage
+
+        return ndimage.distance_transform_edt(~scan.measured).max()
+
+    assert largest_gap(run.scan) < largest_gap(random.scan)
+    assert all(inside(action.positions, (96, 96)).all() for action in run.scan.actions)
+
+
+def test_the_scan_stops_when_the_predicted_error_is_low_enough():
+    run = episode(
+        policy=PredictedErrorPolicy(), generator=HonestGenerator(), budget=Budget(segments=200, predicted_error=0.3)
+    )
+    list(run.run())
+    assert run.finish_reason is FinishReason.COMPLETED
+    assert 10 < run.segments < 200
+    assert run.estimate.predicted_error <= 0.3
+
+
+def test_live_completions_come_at_the_display_s_rate_and_not_once_a_segment():
+    class Slow(FakeScanner):
+        def scan(self, action):
+            time.sleep(0.005)
+            return super().scan(action)
+
+    generator = HonestGenerator()
+    run = episode(Slow(), generator=generator, display_interval_s=0.02)
+    shown = [step.estimate.probes for step in run.run() if step.estimate is not None]
+    assert 1 <= len(shown) <= 8
+    assert shown == sorted(shown)
+    assert generator.calls <= len(shown) + 2
+
+
+def test_a_scan_is_continued_where_it_stopped():
+    scanner = FakeScanner()
+    first = episode(scanner, policy=StaticPolicy("halton"), budget=Budget(segments=5))
+    list(first.run())
+    second = episode(scanner, policy=StaticPolicy("halton"), budget=Budget(segments=8), scan=first.scan)
+    assert len(list(second.run())) == 3
+    assert second.scan.probes == 160
+    assert first.scan.probes == 100
+    visited = np.concatenate([action.positions for action in second.scan.actions])
+    np.testing.assert_allclose(visited, static_path.halton((96, 96), 160))
+
+
+def test_what_does_not_fit_together_is_refused_before_the_beam_moves():
+    scanner = FakeScanner()
+    with pytest.raises(InvalidInputError, match="predicts its error"):
+        episode(scanner, policy=PredictedErrorPolicy())
+    with pytest.raises(InvalidInputError, match="at least 50 us on this device, not 10"):
+        episode(FakeScanner(abilities=ScannerAbilities(shortest_dwell_us=50)))
+    with pytest.raises(InvalidInputError, match="must agree"):
+        episode(scanner, scan=PartialImage((64, 96)))
+    with pytest.raises(InvalidInputError, match="set up for"):
+        Episode(
+            scanner,
+            StaticPolicy("spiral"),
+            LINEAR,
+            ScanPlan(FakeScanner(beam_current_pa=1.0).setup, Budget(segments=1)),
+        )
+    assert scanner.sessions == 0
+
+
+def test_a_segment_out_of_the_region_never_reaches_the_device():
+    scanner = FakeScanner()
+    run = episode(scanner, policy=SegmentForward(Segment((10, 80), (10, 120), 20)))
+    with pytest.raises(InvalidInputError):
+        list(run.run())
+    assert scanner.actions == []
+    assert run.finish_reason is FinishReason.FAILED
