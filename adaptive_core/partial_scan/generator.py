@@ -82,7 +82,7 @@ class OnnxGenerator:
 
     def complete(self, scan: PartialImage, channel: int = 0) -> Estimate:
         height, width = scan.size_px
-        outputs = self.model.run(partial=scan.model_input(self.model.card.size_multiple, channel))
+        outputs = self.model.run(partial=scan.model_input(self.model.card.size_multiple or 1, channel))
         cropped = {name: output[0, 0, :height, :width] for name, output in outputs.items()}
         for name, output in cropped.items():
             if not np.isfinite(output).all():
