@@ -1,0 +1,111 @@
+"""A private home for Nion Swift: its own profile, settings and one project that opens without a dialog.
+
+A demonstration or a test must not touch the profile an operator works with. On Linux Swift finds its folders through
+the XDG variables, so that redirecting those is enough; ``HOME`` stays as it is, since X11 looks for its authority there.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import uuid
+
+from nion.swift.model import FileStorageSystem, Profile
+
+from adaptive_core.errors import InvalidInputError
+
+PROJECT_NAME = "Adaptive Scan"
+
+
+@dataclasses.dataclass(frozen=True)
+class SwiftHome:
+    """The folders of a private Swift.
+
+    Attributes:
+        directory: folder that holds everything, absolute.
+    """
+
+    directory: pathlib.Path
+
+    @property
+    def project_path(self) -> pathlib.Path:
+        """The project that Swift opens at the start."""
+        return self.directory / "Projects" / f"{PROJECT_NAME}.nsproj"
+
+    @property
+    def data_path(self) -> pathlib.Path:
+        """Where Swift keeps its profile, plug-ins and logs."""
+        return self.directory / "data" / "Nion" / "Nion Swift"
+
+    @property
+    def configuration_path(self) -> pathlib.Path:
+        """Where Swift and its plug-ins keep their settings."""
+        return self.directory / "config" / "Nion" / "Nion Swift"
+
+    @property
+    def profile_path(self) -> pathlib.Path:
+        """The list of projects that Swift reads at the start."""
+        return self.data_path / "Profile.nsproj"
+
+    def environment(self, base: collections.abc.Mapping[str, str]) -> dict[str, str]:
+        """``base`` with the variables that send Swift to this home."""
+        return {
+            **base,
+            "XDG_CACHE_HOME": str(self.directory / "cache"),
+            "XDG_CONFIG_HOME": str(self.directory / "config"),
+            "XDG_DATA_HOME": str(self.directory / "data"),
+        }
+
+
+def make_swift_home(directory: pathlib.Path) -> SwiftHome:
+    """Make a private Swift in ``directory``, or take up the one that is there: its projects and settings are kept.
+
+    Raises:
+        InvalidInputError: the folder cannot be written, or the system gives Swift its folders in another way.
+    """
+    if not sys.platform.startswith("linux"):
+        raise InvalidInputError(f"a private home for Swift is possible on Linux only, this system is {sys.platform}")
+    home = SwiftHome(directory.absolute())
+    if home.profile_path.exists() and home.project_path.exists():
+        return home
+    documents = home.directory / "Documents"
+    try:
+        for path in (documents, home.data_path, home.configuration_path, home.project_path.parent):
+            path.mkdir(parents=True, exist_ok=True)
+        (home.directory / "config" / "user-dirs.dirs").write_text(f'XDG_DOCUMENTS_DIR="{documents}"\n', "utf-8")
+        _write_profile(home)
+    except OSError as error:
+        raise InvalidInputError(f"the home for Swift must be a folder that can be written: {error}") from error
+    return home
+
+
+def _write_profile(home: SwiftHome) -> None:
+    """Write the profile and an empty project, as Swift does after "New project"."""
+    profile_contents = {"version": FileStorageSystem.PROFILE_VERSION, "uuid": str(uuid.uuid4())}
+    home.profile_path.write_text(json.dumps(profile_contents), "utf-8")
+    storage = FileStorageSystem.make_file_persistent_storage_system(home.profile_path)
+    storage.load_properties()
+    cache_path = home.data_path / "Cache"
+    cache_path.mkdir(exist_ok=True)
+    profile = Profile.Profile(storage_system=storage, cache_dir_path=cache_path)
+    try:
+        profile.read_profile()
+        reference = profile.create_project(home.project_path.parent, PROJECT_NAME)
+        if reference is None:
+            raise OSError(f"Swift made no project in {home.project_path.parent}")
+        profile.last_project_reference = reference.uuid
+        # Without this Swift looks for interactive scripts of older versions.
+        profile.script_items_updated = True
+    finally:
+        profile.close()
+
+
+def run_swift(home: SwiftHome | None = None) -> int:
+    """Start Nion Swift and wait for its end; ``None`` is the operator's own profile. Returns the exit status."""
+    environment = dict(os.environ) if home is None else home.environment(os.environ)
+    return subprocess.run([sys.executable, "-m", "nion.swift.command"], env=environment, check=False).returncode
