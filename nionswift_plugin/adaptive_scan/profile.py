@@ -1,7 +1,7 @@
 """A private home for Nion Swift: its own profile, settings and one project that opens without a dialog.
 
 A demonstration or a test must not touch the profile an operator works with. On Linux Swift finds its folders through
-the XDG variables, so that redirecting those is enough; ``HOME`` stays as it is, since X11 looks for its authority there.
+the XDG variables, so redirecting those is enough; ``HOME`` stays as it is, since X11 looks for its authority there.
 """
 
 from __future__ import annotations
