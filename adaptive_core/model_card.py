@@ -31,7 +31,6 @@ PROBES_DIMENSION = "P"
 
 Shape = tuple[int | str, ...]
 Shapes = collections.abc.Mapping[str, Shape]
-_NONE: Shapes = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +47,11 @@ class Kind:
         recurrent: whether it may carry a ``state`` [1, S] (zeros at the start) to ``state_out`` [1, S].
     """
 
-    inputs: Shapes = _NONE
-    observations: Shapes = _NONE
-    outputs: Shapes = _NONE
-    optional_outputs: Shapes = _NONE
-    actions: collections.abc.Mapping[str, Shapes] = types.MappingProxyType({})
+    inputs: Shapes = dataclasses.field(default_factory=dict)
+    observations: Shapes = dataclasses.field(default_factory=dict)
+    outputs: Shapes = dataclasses.field(default_factory=dict)
+    optional_outputs: Shapes = dataclasses.field(default_factory=dict)
+    actions: collections.abc.Mapping[str, Shapes] = dataclasses.field(default_factory=dict)
     needs: tuple[str, ...] = ()
     recurrent: bool = False
 
@@ -61,7 +60,7 @@ STATE_SHAPE: Shape = (1, "S")
 
 KINDS: collections.abc.Mapping[str, Kind] = {
     # Completes a partial scan. `partial`: channel 0 is the standardised mean value at measured pixels and 0 elsewhere,
-    # channel 1 is 1 at measured pixels. `log_variance` is the log of the predicted squared error (standardised units^2).
+    # channel 1 is 1 at measured pixels. `log_variance`: log of the predicted squared error (standardised units^2).
     "partial_scan_generator": Kind(
         inputs={"partial": (1, 2, "H", "W")},
         outputs={"image": (1, 1, "H", "W")},
@@ -204,7 +203,7 @@ def read_metadata(model: bytes) -> dict[str, str]:
     properties: dict[str, str] = {}
     for number, value, _ in model_wire.fields(memoryview(model)):
         if number == _METADATA_PROPS:
-            key, text = _property(value)
+            key, text = model_wire.string_pair(value, "metadata")
             properties[key] = text
     return properties
 
@@ -224,7 +223,7 @@ def write_card(model: bytes, card: ModelCard) -> bytes:
     kept = bytearray()
     start = 0
     for number, value, end in model_wire.fields(memoryview(model)):
-        if number != _METADATA_PROPS or _property(value)[0] != CARD_KEY:
+        if number != _METADATA_PROPS or model_wire.string_pair(value, "metadata")[0] != CARD_KEY:
             kept += model[start:end]
         start = end
     entry = model_wire.encode_bytes(1, CARD_KEY.encode()) + model_wire.encode_bytes(2, card.to_json().encode())
@@ -232,14 +231,6 @@ def write_card(model: bytes, card: ModelCard) -> bytes:
 
 
 _METADATA_PROPS = 14  # ModelProto.metadata_props: repeated StringStringEntryProto {1: key, 2: value}
-
-
-def _property(value: model_wire.Value) -> tuple[str, str]:
-    entry = {1: "", 2: ""}
-    for number, content, _ in model_wire.fields(model_wire.message(value, "metadata")):
-        if number in entry:
-            entry[number] = model_wire.text(content, "metadata")
-    return entry[1], entry[2]
 
 
 _TYPES: collections.abc.Mapping[str, tuple[type, ...]] = {

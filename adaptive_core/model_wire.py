@@ -60,6 +60,15 @@ def text(value: Value, what: str) -> str:
         raise ModelError(f"Not an ONNX file: {what} is no UTF-8 text ({error.reason}).") from error
 
 
+def string_pair(value: Value, what: str) -> tuple[str, str]:
+    """The key and value of a StringStringEntryProto {1: key, 2: value}; ``what`` names it in the ModelError."""
+    entry = {1: "", 2: ""}
+    for number, content, _ in fields(message(value, what)):
+        if number in entry:
+            entry[number] = text(content, what)
+    return entry[1], entry[2]
+
+
 def encode_bytes(number: int, content: bytes) -> bytes:
     """Encode a length-delimited field."""
     return _encode_varint(number << 3 | BYTES) + _encode_varint(len(content)) + content
