@@ -1,0 +1,75 @@
+"""Nion Swift without a window: plug-ins are loaded as the application does, hardware is found in the Registry."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc
+import contextlib
+import logging
+
+from nion.instrumentation import HardwareSource, scan_base
+from nion.swift import Application, Facade
+from nion.swift.model import ApplicationData, PlugInManager
+from nion.ui import TestUI
+from nion.utils import Registry
+
+from adaptive_core.errors import InvalidInputError
+from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders, user_folders
+
+
+class _Interface(TestUI.UserInterface):
+    """Swift's user interface without a screen, with the folders of a real one."""
+
+    def __init__(self, folders: SwiftFolders) -> None:
+        super().__init__()
+        self._folders = folders
+
+    def get_data_location(self) -> str:
+        return str(self._folders.data)
+
+    def get_configuration_location(self) -> str:
+        return str(self._folders.configuration)
+
+    def get_document_location(self) -> str:
+        return str(self._folders.documents)
+
+
+@contextlib.contextmanager
+def headless_swift(folders: SwiftFolders | None = None) -> collections.abc.Iterator[Application.Application]:
+    """Start Swift without a window and load its plug-ins; plug-ins cannot be loaded twice in a process."""
+    folders = folders or user_folders()
+    for folder in (folders.data, folders.configuration):
+        folder.mkdir(parents=True, exist_ok=True)
+    event_loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(event_loop)
+    Facade.initialize()
+    application = Application.Application(_Interface(folders))
+    # Swift's constructor makes every message of every plug-in visible.
+    logging.getLogger().setLevel(logging.WARNING)
+    ApplicationData.set_file_path(folders.configuration / "nionswift_appdata.json")
+    PlugInManager.load_plug_ins(str(folders.documents), str(folders.data), None)
+    try:
+        yield application
+    finally:
+        HardwareSource.HardwareSourceManager().abort_all_and_close()
+        PlugInManager.unload_plug_ins()
+        asyncio.set_event_loop(None)
+        event_loop.close()
+
+
+def scan_sources() -> dict[str, scan_base.ScanHardwareSource]:
+    """The scan devices by identifier, as Swift ranks them: primary ones first, then by priority."""
+
+    def rank(source: scan_base.ScanHardwareSource) -> tuple[bool, float, str]:
+        return bool(source.scan_device.scan_device_is_secondary), -source.priority, source.hardware_source_id
+
+    sources = sorted(Registry.get_components_by_type("scan_hardware_source"), key=rank)
+    return {source.hardware_source_id: source for source in sources}
+
+
+def find_scan_source(device_id: str) -> scan_base.ScanHardwareSource:
+    """The scan device with this identifier. Raises InvalidInputError naming those that there are."""
+    sources = scan_sources()
+    if device_id not in sources:
+        raise InvalidInputError(f"There is no scan device {device_id!r}; there are: {', '.join(sources) or 'none'}.")
+    return sources[device_id]
