@@ -18,6 +18,7 @@ import uuid
 from nion.swift.model import FileStorageSystem, Profile
 
 from adaptive_core.errors import InvalidInputError
+from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
 PROJECT_NAME = "Adaptive Scan"
 
@@ -38,19 +39,19 @@ class SwiftHome:
         return self.directory / "Projects" / f"{PROJECT_NAME}.nsproj"
 
     @property
-    def data_path(self) -> pathlib.Path:
-        """Where Swift keeps its profile, plug-ins and logs."""
-        return self.directory / "data" / "Nion" / "Nion Swift"
-
-    @property
-    def configuration_path(self) -> pathlib.Path:
-        """Where Swift and its plug-ins keep their settings."""
-        return self.directory / "config" / "Nion" / "Nion Swift"
+    def folders(self) -> SwiftFolders:
+        """Where this Swift and its plug-ins keep their files."""
+        application = pathlib.Path("Nion", "Nion Swift")
+        return SwiftFolders(
+            data=self.directory / "data" / application,
+            configuration=self.directory / "config" / application,
+            documents=self.directory / "Documents",
+        )
 
     @property
     def profile_path(self) -> pathlib.Path:
         """The list of projects that Swift reads at the start."""
-        return self.data_path / "Profile.nsproj"
+        return self.folders.data / "Profile.nsproj"
 
     def environment(self, base: collections.abc.Mapping[str, str]) -> dict[str, str]:
         """``base`` with the variables that send Swift to this home."""
@@ -73,11 +74,12 @@ def make_swift_home(directory: pathlib.Path) -> SwiftHome:
     home = SwiftHome(directory.absolute())
     if home.profile_path.exists() and home.project_path.exists():
         return home
-    documents = home.directory / "Documents"
+    folders = home.folders
     try:
-        for path in (documents, home.data_path, home.configuration_path, home.project_path.parent):
+        for path in (folders.documents, folders.data, folders.configuration, home.project_path.parent):
             path.mkdir(parents=True, exist_ok=True)
-        (home.directory / "config" / "user-dirs.dirs").write_text(f'XDG_DOCUMENTS_DIR="{documents}"\n', "utf-8")
+        user_folders = home.directory / "config" / "user-dirs.dirs"
+        user_folders.write_text(f'XDG_DOCUMENTS_DIR="{folders.documents}"\n', "utf-8")
         _write_profile(home)
     except OSError as error:
         raise InvalidInputError(f"the home for Swift must be a folder that can be written: {error}") from error
@@ -90,7 +92,7 @@ def _write_profile(home: SwiftHome) -> None:
     home.profile_path.write_text(json.dumps(profile_contents), "utf-8")
     storage = FileStorageSystem.make_file_persistent_storage_system(home.profile_path)
     storage.load_properties()
-    cache_path = home.data_path / "Cache"
+    cache_path = home.folders.data / "Cache"
     cache_path.mkdir(exist_ok=True)
     profile = Profile.Profile(storage_system=storage, cache_dir_path=cache_path)
     try:
