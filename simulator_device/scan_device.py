@@ -1,0 +1,462 @@
+"""The simulated instrument's scan device: whole scans, subscans at any angle, and lists of positions, in real time."""
+
+from __future__ import annotations
+
+import collections.abc
+import copy
+import dataclasses
+import math
+import threading
+import time
+import typing
+
+import numpy as np
+from nion.device_kit import ScanDevice as KitScanDevice
+from nion.instrumentation import scan_base, stem_controller
+from nion.utils import Geometry
+
+from adaptive_core.errors import DeviceDisconnectedError
+from adaptive_core.scan_path import Point
+from adaptive_core.simulation.faults import FaultCounter, FaultKind
+from adaptive_core.simulation.microscope import Exposure, Microscope
+from adaptive_core.simulation.scan_geometry import Context, ScanGeometry
+from adaptive_core.simulation.settings import Delivered, InstrumentSettings
+from adaptive_core.simulation.specimens import CHANNELS, Specimen
+from simulator_device.instrument import Column
+
+SCAN_ID = "adaptive_simulator_scan"
+SLICE_S = 0.005  # the longest time for which a call of read_partial waits, and the beam's state is taken as constant
+SPIN_S = 150e-6  # the operating system's sleep is later than asked for by up to this
+VIEW_BUFFER_FRAMES = 20
+ROUNDING_US = 1e-3
+
+DataElement = dict[str, typing.Any]
+ReadResult = tuple[
+    collections.abc.Sequence[DataElement], bool, bool, tuple[tuple[int, int], tuple[int, int]], int | None, int
+]
+
+
+def context_of(parameters: scan_base.ScanFrameParameters) -> Context:
+    """The whole scan of these frame parameters."""
+    return Context(
+        parameters.pixel_size.as_tuple(),
+        parameters.fov_nm,
+        parameters.rotation_rad,
+        parameters.center_nm.as_tuple(),
+    )
+
+
+def geometry_of(parameters: scan_base.ScanFrameParameters) -> ScanGeometry:
+    """The probe positions that these frame parameters ask for."""
+    path = parameters.get_parameter("scan_path")
+    if path is not None:
+        return ScanGeometry.positions(context_of(parameters), path)
+    return raster_of(parameters)
+
+
+def raster_of(parameters: scan_base.ScanFrameParameters) -> ScanGeometry:
+    """The whole scan or subscan of these frame parameters, whatever list of positions they hold."""
+    size, center = parameters.subscan_fractional_size, parameters.subscan_fractional_center
+    pixels = parameters.subscan_pixel_size
+    return ScanGeometry.raster(
+        context_of(parameters),
+        pixels.as_tuple() if pixels else None,
+        size.as_tuple() if size else (1.0, 1.0),
+        center.as_tuple() if center else (0.5, 0.5),
+        parameters.subscan_rotation,
+    )
+
+
+def wait_until(deadline_s: float) -> None:
+    """Return at a time of ``time.perf_counter``, to within some microseconds, leaving the processor to other threads."""
+    while (remaining_s := deadline_s - time.perf_counter()) > 0:
+        time.sleep(remaining_s - SPIN_S if remaining_s > 1.5 * SPIN_S else 0)
+
+
+@dataclasses.dataclass(eq=False)
+class _Frame:
+    number: int
+    exposure: Exposure
+    properties: DataElement
+    start_s: float
+    fault: FaultKind | None
+    clocked: bool  # a camera says when the beam moves on
+    cancelled: bool = False
+
+
+class ScanDevice(scan_base.ScanDevice):
+    """A scan device on a simulated microscope.
+
+    Besides what Swift asks of a scan device it says what it can do:
+
+    Attributes:
+        supports_scan_path: takes the frame parameter "scan_path", a list of ``[y, x]`` in fractions of the context.
+        max_scan_path_positions: longest list.
+        shortest_dwell_us: shorter dwell times are lengthened to this.
+        scan_device_is_secondary: beside another instrument's scan device, which stays the STEM controller's own.
+    """
+
+    supports_scan_path = True
+
+    def __init__(self, column: Column, microscope: Microscope, is_secondary: bool) -> None:
+        self.scan_device_id = SCAN_ID
+        self.scan_device_name = "Adaptive Simulator Scan"
+        self.scan_device_is_secondary = is_secondary
+        self.on_device_state_changed = None
+        self.microscope = microscope
+        self._column = column
+        self._faults = FaultCounter(microscope.settings.faults)
+        self._connected = True
+        self._parameters = KitScanDevice.ScanFrameParameters()
+        self._enabled = [channel == 0 for channel in range(len(CHANNELS))]
+        self._lock = threading.RLock()
+        self._frame: _Frame | None = None
+        self._frame_number = 0
+        self._last: tuple[list[DataElement], int] | None = None  # data and number of the last complete frame
+        self._clock_pixels = 0
+        self._buffer: list[list[DataElement]] = []
+        self._sequence_buffer_size = 0
+        self._beam = column.beam
+        self._idle_since_s: float | None = time.perf_counter()
+        self._resting_nm: Point = (0.0, 0.0)
+        self._parked_nm: Point | None = None
+        self._listener = column.controller.property_changed_event.listen(self._control_changed)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cancel()
+
+    # what it can do
+
+    @property
+    def max_scan_path_positions(self) -> int:
+        return self.microscope.settings.max_scan_path_positions
+
+    @property
+    def shortest_dwell_us(self) -> float:
+        return self.microscope.settings.shortest_dwell_us
+
+    def calculate_flyback_pixels(self, frame_parameters: scan_base.ScanFrameParameters) -> int:
+        return 0
+
+    def calculate_max_field_of_view(self, frame_parameters: scan_base.ScanFrameParameters) -> float:
+        return 1000.0
+
+    # channels
+
+    @property
+    def channel_count(self) -> int:
+        return len(CHANNELS)
+
+    @property
+    def channels_enabled(self) -> tuple[bool, ...]:
+        return tuple(self._enabled)
+
+    def set_channel_enabled(self, channel_index: int, enabled: bool) -> bool:
+        self._enabled[channel_index] = enabled
+        if not any(self._enabled):
+            self.cancel()
+        return True
+
+    def get_channel_name(self, channel_index: int) -> str:
+        return CHANNELS[channel_index]
+
+    # the instrument's side: settings and electrons
+
+    def configure(self, settings: InstrumentSettings) -> None:
+        """Use other settings from the next frame on; the device is connected again."""
+        with self._lock:
+            self.cancel()
+            self._count_idle()
+            self.microscope.configure(settings)
+            self._faults = FaultCounter(settings.faults)
+            self._connected = True
+
+    def reset(self) -> None:
+        """Forget what was delivered so far and start again with the same settings."""
+        with self._lock:
+            self.configure(self.microscope.settings)
+            self.microscope.reset()
+
+    def insert(self, specimen: Specimen) -> None:
+        """Put in a fresh specimen."""
+        with self._lock:
+            self.cancel()
+            self.microscope.insert(specimen)
+            self._idle_since_s = time.perf_counter()
+
+    @property
+    def delivered(self) -> Delivered:
+        """Electrons delivered up to now."""
+        with self._lock:
+            self._count_idle()
+            return self.microscope.delivered
+
+    def _control_changed(self, name: str) -> None:
+        self._count_idle()
+
+    def _count_idle(self) -> None:
+        """Count the electrons of the idle time since the last call, and look at the beam again."""
+        with self._lock:
+            now_s = time.perf_counter()
+            if self._idle_since_s is not None:
+                position = self._parked_nm or self._resting_nm
+                self.microscope.idle((now_s - self._idle_since_s) * 1e6, self._beam, position)
+                self._idle_since_s = now_s
+            self._beam = self._column.beam
+
+    # frame parameters and probe
+
+    @property
+    def current_frame_parameters(self) -> scan_base.ScanFrameParameters:
+        return self._parameters
+
+    def set_frame_parameters(self, frame_parameters: scan_base.ScanFrameParameters) -> None:
+        """The parameters of the frames to come. Raises DeviceDisconnectedError."""
+        self._check_connection()
+        self._parameters = KitScanDevice.ScanFrameParameters(frame_parameters.as_dict())
+
+    def save_frame_parameters(self) -> None:
+        """Swift keeps the scan settings; there is nothing to save."""
+
+    def set_scan_context_probe_position(
+        self, scan_context: stem_controller.ScanContext, probe_position: Geometry.FloatPoint | None
+    ) -> None:
+        """Where the beam stands between frames; without a position it stays where the last frame ended."""
+        size, center = scan_context.size.as_tuple(), scan_context.center_nm.as_tuple()
+        self._park(Context(size, scan_context.fov_nm, scan_context.rotation_rad, center), probe_position)
+
+    def set_idle_position_by_percentage(self, x: float, y: float) -> None:
+        """Where the beam stands between frames, in fractions of the last context; negative ones undo it."""
+        self._park(context_of(self._parameters), None if x < 0 or y < 0 else Geometry.FloatPoint(y, x))
+
+    def _park(self, context: Context, position: Geometry.FloatPoint | None) -> None:
+        at = None if position is None else context.to_nm(np.array([[position.y, position.x]]))[0]
+        with self._lock:
+            self._count_idle()
+            self._parked_nm = None if at is None else (float(at[0]), float(at[1]))
+
+    # frames
+
+    @property
+    def is_scanning(self) -> bool:
+        frame = self._frame
+        return frame is not None and not frame.cancelled
+
+    def start_frame(self, is_continuous: bool) -> int:
+        """Begin a frame unless one is being scanned; its number.
+
+        Raises DeviceDisconnectedError, and InvalidInputError if the frame cannot be scanned.
+        """
+        with self._lock:
+            if not self.is_scanning:
+                self._buffer = []
+                self._begin_frame()
+            return self._frame_number
+
+    def _check_connection(self) -> None:
+        if not self._connected:
+            raise DeviceDisconnectedError(f"{self.scan_device_name} is disconnected.")
+
+    def _begin_frame(self) -> _Frame:
+        self._check_connection()
+        fault = self._faults.next()
+        if fault is FaultKind.DISCONNECTION:
+            self._connected = False
+            self._check_connection()
+        parameters = self._parameters
+        channels = tuple(index for index, enabled in enumerate(self._enabled) if enabled)
+        exposure = self.microscope.start(geometry_of(parameters), parameters.pixel_time_us, channels)
+        properties = parameters.as_dict()
+        properties.pop("scan_path", None)
+        properties |= {
+            "pixel_time_us": exposure.dwell_us,
+            "line_time_us": exposure.elapsed_us(exposure.geometry.shape[1]).item(),
+            "fov_nm": parameters.fov_nm,
+            "center_x_nm": parameters.center_nm.x,
+            "center_y_nm": parameters.center_nm.y,
+            "rotation_deg": math.degrees(parameters.rotation_rad),
+            "flyback_pixels": 0,
+        }
+        self._count_idle()
+        self._idle_since_s = None
+        self._frame_number += 1
+        self._clock_pixels = 0
+        clocked = parameters.get_parameter("external_clock_mode", 0) != 0
+        self._frame = _Frame(self._frame_number, exposure, properties, time.perf_counter(), fault, clocked)
+        return self._frame
+
+    def read_partial(self, frame_number: int | None, pixels_to_skip: int) -> ReadResult:
+        """Continue the frame for a moment, or begin the next one, and return what there is of it (see Nion's kit)."""
+        with self._lock:
+            self._check_connection()
+            frame = self._frame or self._begin_frame()
+            deadline_s = self._expose(frame)
+        wait_until(deadline_s)
+        with self._lock:
+            return self._result(frame, pixels_to_skip // frame.exposure.geometry.shape[1])
+
+    def _expose(self, frame: _Frame) -> float:
+        """Measure what the beam will pass in the next slice of time, while it does; the time at which it has."""
+        now_s = time.perf_counter()
+        if frame.cancelled or frame.fault is FaultKind.DROPPED_SEGMENT:
+            return now_s
+        if frame.fault is FaultKind.TIME_OUT:
+            return now_s + SLICE_S
+        exposure = frame.exposure
+        self._beam = self._column.beam
+        if frame.clocked:
+            exposure.expose(min(self._clock_pixels, exposure.geometry.count), self._beam)
+            return now_s + SLICE_S
+        deadline_s = min(frame.start_s + exposure.duration_us * 1e-6, now_s + SLICE_S)
+        exposure.expose(exposure.count_at((deadline_s - frame.start_s) * 1e6 + ROUNDING_US), self._beam)
+        return deadline_s
+
+    def _result(self, frame: _Frame, first_row: int) -> ReadResult:
+        exposure = frame.exposure
+        rows, columns = exposure.geometry.shape
+        if frame.fault is FaultKind.DROPPED_SEGMENT:
+            self._end_frame(frame)
+            elements, number = self._last or ([], frame.number)
+            return elements, True, False, ((0, 0), (rows, columns)), number, 0
+        data = exposure.data.reshape(len(exposure.channels), rows, columns)
+        complete = exposure.done == exposure.geometry.count
+        if complete and frame.fault is FaultKind.SHORT_READ:
+            data = data[:, : rows // 2] if rows > 1 else data[:, :, : columns // 2]
+            rows, columns = data.shape[1:]
+        if complete and frame.fault is FaultKind.NAN:
+            data[:, ::2, ::3] = np.nan
+        elements = [
+            {"data": data[k], "properties": frame.properties | {"channel_id": channel}}
+            for k, channel in enumerate(exposure.channels)
+        ]
+        if not (complete or frame.cancelled):
+            row = exposure.done // columns
+            return elements, False, False, ((first_row, 0), (row - first_row, columns)), frame.number, row * columns
+        self._end_frame(frame)
+        self._last = elements, frame.number
+        self._keep(elements)
+        return elements, True, False, ((0, 0), (rows, columns)), frame.number, 0
+
+    def _end_frame(self, frame: _Frame) -> None:
+        """The beam rests where the frame ended; its dose is on the specimen."""
+        if frame is self._frame:
+            self._frame = None
+        if not frame.cancelled:
+            self._rest(frame)
+
+    def _rest(self, frame: _Frame) -> None:
+        exposure = frame.exposure
+        exposure.finish()
+        y, x = exposure.geometry.positions_nm(max(exposure.done - 1, 0), max(exposure.done, 1))[0]
+        self._resting_nm = (float(y), float(x))
+        self._idle_since_s = time.perf_counter()
+
+    def cancel(self) -> None:
+        """End the frame now; what was not measured stays zero."""
+        with self._lock:
+            if self._frame and not self._frame.cancelled:
+                self._frame.cancelled = True
+                self._rest(self._frame)
+
+    def stop(self) -> None:
+        """Scan no further frame after this one, which is what happens anyway if nobody reads one."""
+
+    # frames driven by a camera
+
+    def prepare_synchronized_scan(
+        self, scan_frame_parameters: scan_base.ScanFrameParameters, *, camera_exposure_ms: float, **kwargs: typing.Any
+    ) -> None:
+        """Let the camera say when the beam moves on."""
+        scan_frame_parameters.set_parameter("pixel_time_us", min(5120000, int(1000 * camera_exposure_ms * 0.75)))
+        scan_frame_parameters.set_parameter("external_clock_wait_time_ms", 20000)
+        scan_frame_parameters.set_parameter("external_clock_mode", 1)
+
+    def advance_pixel(self, do_sync: bool = False) -> None:
+        """A frame of the camera begins: the beam moves to the next position. Waits for the scan to begin if asked to."""
+        give_up_s = time.perf_counter() + 5.0
+        while do_sync and not self.is_scanning and time.perf_counter() < give_up_s:
+            time.sleep(SLICE_S)
+        with self._lock:
+            self._clock_pixels += 1
+
+    @property
+    def current_probe_position(self) -> Geometry.FloatPoint:
+        """Position of the beam in fractions of the context, while a camera drives the scan."""
+        with self._lock:
+            if not self._frame:
+                return Geometry.FloatPoint(0.5, 0.5)
+            geometry, context = self._frame.exposure.geometry, context_of(self._parameters)
+            pixel = min(max(self._clock_pixels - 1, 0), geometry.count - 1)
+            y, x = geometry.positions_nm(pixel, pixel + 1)[0]
+            offset = Geometry.FloatPoint(y - context.center_nm[0], x - context.center_nm[1]).rotate(
+                -context.rotation_rad
+            )
+            height, width = (n * context.pixel_nm for n in context.size_px)
+            return Geometry.FloatPoint(offset.y / height + 0.5, offset.x / width + 0.5)
+
+    # buffer of recent frames
+
+    def _keep(self, elements: list[DataElement]) -> None:
+        if self._buffer and len(self._buffer[-1]) != len(elements):
+            self._buffer = []
+        self._buffer.append(elements)
+        # Frames up to the size of the sequence are recorded; those beyond are the view's, of which some are kept.
+        while len(self._buffer) > self._sequence_buffer_size + VIEW_BUFFER_FRAMES:
+            del self._buffer[self._sequence_buffer_size]
+
+    def set_sequence_buffer_size(self, buffer_size: int) -> None:
+        self._sequence_buffer_size = buffer_size
+        self._buffer = []
+
+    def get_sequence_buffer_count(self) -> int:
+        return len(self._buffer)
+
+    def pop_sequence_buffer_data(self) -> list[DataElement]:
+        self._sequence_buffer_size -= 1
+        return self._buffer.pop(0)
+
+    def get_buffer_data(self, start: int, count: int) -> list[list[DataElement]]:
+        if start < 0:
+            return self._buffer[start : start + count if count < -start else None]
+        return self._buffer[start : start + count]
+
+
+class ScanModule(scan_base.ScanModule):
+    """What is registered with Swift.
+
+    Attributes:
+        hardware_source: set by Swift when the module is registered.
+    """
+
+    panel_type = None
+    panel_delegate_type = None
+    data_channel_delegate = None
+    hardware_source: scan_base.ScanHardwareSource
+
+    def __init__(self, stem_controller_id: str, device: ScanDevice, view_nm: float) -> None:
+        self.stem_controller_id = stem_controller_id
+        self.device = device
+        self.priority = 5 if device.scan_device_is_secondary else 20
+        modes = [("Fast", 256, 1.0), ("Slow", 512, 4.0), ("Record", 1024, 8.0)]
+        self.settings = scan_base.ScanSettings(
+            device.scan_device_id,
+            tuple(
+                scan_base.ScanSettingsMode(
+                    name,
+                    name.lower(),
+                    KitScanDevice.ScanFrameParameters(pixel_size=(side, side), pixel_time_us=dwell_us, fov_nm=view_nm),
+                )
+                for name, side, dwell_us in modes
+            ),
+            lambda parameters: KitScanDevice.ScanFrameParameters(dict(parameters)),
+            0,
+            2,
+        )
+
+    def show(self, fov_nm: float) -> None:
+        """Set the field of view of all scan settings, with the whole scan in the middle of the specimen."""
+        for index in range(len(self.settings.modes)):
+            parameters = copy.copy(self.settings.get_frame_parameters(index))
+            parameters.fov_nm = fov_nm
+            self.settings.set_frame_parameters(index, parameters)
