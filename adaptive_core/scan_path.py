@@ -29,6 +29,8 @@ class Segment:
     end: Point
     probes: int
 
+    kind: typing.ClassVar[str] = "segment"
+
     def __post_init__(self) -> None:
         if self.probes < 1:
             raise InvalidInputError(f"A segment needs at least 1 probe position, not {self.probes}.")
@@ -53,6 +55,8 @@ class Positions:
     """A batch of probe positions in the order in which they are visited, shape (n, 2), float64, ``(y, x)`` in px."""
 
     positions: FloatArray
+
+    kind: typing.ClassVar[str] = "positions"
 
     def __post_init__(self) -> None:
         array = np.array(self.positions, dtype=np.float64)

@@ -114,7 +114,7 @@ class Episode:
         warm_up(self._policy_run, self.scan, plan)
         if journal is not None:
             for action, values in zip(self.scan.actions, self.scan.values, strict=True):
-                journal.append(JournalEntry(action.positions, values))
+                journal.append(JournalEntry(action.positions, values, kind=action.kind))
 
     @property
     def dose_e_per_A2(self) -> float | None:
@@ -178,6 +178,7 @@ class Episode:
                     JournalEntry(
                         action.positions,
                         measurement.values,
+                        kind=action.kind,
                         decide_s=decided - begin,
                         scan_s=scanned - decided,
                         dose_e_per_A2=self.dose_e_per_A2,
