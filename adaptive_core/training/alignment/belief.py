@@ -1,0 +1,419 @@
+"""The hybrid policy: a bank of Kalman filters over what a diffraction shift may be like, its weights learned.
+
+With positions and commands as complex numbers y + i x, the disk is at ``p = a + z v + s conj(v) + d t`` in frame t: z turns
+and scales the command v that has arrived, s does so in a mirror, d is the drift. Of a move, the part c arrives one frame
+late (``v = b - c (b - b_last)``), and b follows the command u with a play of w px. What makes the control awkward are the mirror
+(either z or s is the small one), the play, and frames that are stale (they show the last v and t). For each mirror and each
+w of a small grid, ``(a, z, s, d)`` and the errors of c and w, linearised, are circularly Gaussian, so a Kalman filter with a
+6 x 6 Hermitian covariance tracks them; three branches (fresh, stale, not the disk at all) are merged by their moments
+(generalised pseudo-Bayes). The command is the one that settles the disk on the target for the weighted filters, held back so
+that no plausible filter sees it leave the screen.
+
+Everything that is a number here (grid, priors, noise, sharpness, step) is a parameter, and a GRU that sees only
+rotation-invariant features changes the most useful ones from frame to frame; all are trained by back-propagation through
+the simulator. Lengths are in px of a 1024 px screen, commands in units of about 512 px.
+
+Learning a recursive filter by back-propagation: Haarnoja et al., Backprop KF (2016); Jonschkowski et al. (2018).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor, nn
+
+from adaptive_core.simulation.shift_world import NOMINAL_GAIN_PX
+
+_BACKLASHES_PX = (0.1, 0.6, 1.2)
+_TERMS = 6  # a, z, s, d, the error of c, the error of w
+_MIRRORS = (1.0, -1.0)
+HYPOTHESES = len(_MIRRORS) * len(_BACKLASHES_PX)
+HIDDEN = 16
+FEATURES = 8
+_CONTROLS = 5
+_SIZES = {
+    "hidden": (HIDDEN,),
+    "command": (2,),
+    "frames": (1,),
+    "stale_count": (2,),
+    "log_weight": (HYPOTHESES,),
+    "mean_y": (HYPOTHESES, _TERMS),
+    "mean_x": (HYPOTHESES, _TERMS),
+    "covariance_re": (HYPOTHESES, _TERMS, _TERMS),
+    "covariance_im": (HYPOTHESES, _TERMS, _TERMS),
+    "engaged": (HYPOTHESES, 2),
+    "engaged_before": (HYPOTHESES, 2),
+    "engaged_earlier": (HYPOTHESES, 2),
+    "side": (HYPOTHESES, 2),
+    "side_before": (HYPOTHESES, 2),
+}
+STATE_SIZE = sum(math.prod(size) for size in _SIZES.values())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+    """What the policy says after a frame; n worlds.
+
+    Attributes:
+        move: (n, 2), to add to the command.
+        state: (n, STATE_SIZE).
+        estimate_px: (n, 2), where the disk is now, from all frames.
+        doubt_px: (n, 1), expected root-mean-square distance to the target after the move.
+        jacobian: (n, 4), px a unit, row by row.
+        log_evidence: (n,), log density of this frame's measurement given the earlier ones.
+    """
+
+    move: Tensor
+    state: Tensor
+    estimate_px: Tensor
+    doubt_px: Tensor
+    jacobian: Tensor
+    log_evidence: Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Gaussian:
+    """Circular Gaussians of the six terms: mean y + i x (..., 6) and Hermitian covariance re + i im (..., 6, 6)."""
+
+    y: Tensor
+    x: Tensor
+    re: Tensor
+    im: Tensor
+
+    def chosen(self, first: Tensor, other: _Gaussian) -> _Gaussian:
+        """This where ``first`` (n, 1) is 1, the other where it is 0."""
+        f, g = first[..., None], first[..., None, None]
+        return _Gaussian(
+            f * self.y + (1 - f) * other.y,
+            f * self.x + (1 - f) * other.x,
+            g * self.re + (1 - g) * other.re,
+            g * self.im + (1 - g) * other.im,
+        )
+
+    def position(self, h: tuple[Tensor, Tensor]) -> Tensor:
+        """Mean of the position for the regressor h, (..., 2)."""
+        y = (h[0] * self.y - h[1] * self.x).sum(-1, keepdim=True)
+        x = (h[0] * self.x + h[1] * self.y).sum(-1, keepdim=True)
+        return torch.cat([y, x], -1)
+
+    def times_conjugate(self, h: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """P conj(h), (..., 6)."""
+        hr, hi = h[0][..., None, :], h[1][..., None, :]
+        return (self.re * hr + self.im * hi).sum(-1), (self.im * hr - self.re * hi).sum(-1)
+
+    def variance(self, h: tuple[Tensor, Tensor]) -> Tensor:
+        """Variance of the position, both axes together, (...,)."""
+        re, im = self.times_conjugate(h)
+        return (h[0] * re - h[1] * im).sum(-1)
+
+    def update(self, h: tuple[Tensor, Tensor], error_px: Tensor, noise: Tensor) -> tuple[_Gaussian, Tensor, Tensor]:
+        """Kalman update with a measurement of variance ``noise`` (both axes together); also its log density and squared
+        normalised surprise, (n, K)."""
+        re, im = self.times_conjugate(h)
+        variance = ((h[0] * re - h[1] * im).sum(-1) + noise).clamp_min(1e-6)
+        residual = error_px[:, None] - self.position(h)
+        gain_re, gain_im = re / variance[..., None], im / variance[..., None]
+        ry, rx = residual[..., :1], residual[..., 1:]
+        surprise2 = (residual.square().sum(-1) / variance).clamp(0.0, 1e6)
+        updated = _Gaussian(
+            self.y + gain_re * ry - gain_im * rx,
+            self.x + gain_re * rx + gain_im * ry,
+            self.re - gain_re[..., :, None] * re[..., None, :] - gain_im[..., :, None] * im[..., None, :],
+            self.im - gain_im[..., :, None] * re[..., None, :] + gain_re[..., :, None] * im[..., None, :],
+        )
+        return updated, -surprise2 - torch.log(variance) - math.log(math.pi), surprise2
+
+    def merged(self, share: Tensor, others: tuple[_Gaussian, _Gaussian]) -> _Gaussian:
+        """The Gaussian with the moments of the mixture of this and two others with the shares (..., 3)."""
+        parts = (self, *others)
+        weights = [share[..., i, None] for i in range(3)]
+        y = sum((w * p.y for w, p in zip(weights, parts, strict=True)), torch.zeros_like(self.y))
+        x = sum((w * p.x for w, p in zip(weights, parts, strict=True)), torch.zeros_like(self.x))
+        re, im = torch.zeros_like(self.re), torch.zeros_like(self.im)
+        for w, p in zip(weights, parts, strict=True):
+            dy, dx = p.y - y, p.x - x
+            wide = w[..., None]
+            re = re + wide * (p.re + dy[..., :, None] * dy[..., None, :] + dx[..., :, None] * dx[..., None, :])
+            im = im + wide * (p.im + dx[..., :, None] * dy[..., None, :] - dy[..., :, None] * dx[..., None, :])
+        return _Gaussian(y, x, re, im)
+
+    def offset(self, frame: Tensor) -> Tensor:
+        """Mean of a + d t, (..., 2)."""
+        return torch.stack([self.y[..., 0] + frame * self.y[..., 3], self.x[..., 0] + frame * self.x[..., 3]], -1)
+
+    @property
+    def jacobian(self) -> Tensor:
+        """J (..., 4) row by row."""
+        zy, zx, sy, sx = self.y[..., 1], self.x[..., 1], self.y[..., 2], self.x[..., 2]
+        return torch.stack([zy + sy, sx - zx, zx + sx, zy - sy], -1)
+
+    @property
+    def jacobian_metric(self) -> Tensor:
+        """M (..., 2, 2) with E |dJ v|^2 = v^T M v."""
+        both = self.re[..., 1, 1] + self.re[..., 2, 2]
+        re, im = 2 * self.re[..., 1, 2], 2 * self.im[..., 1, 2]
+        return torch.stack([torch.stack([both + re, -im], -1), torch.stack([-im, both - re], -1)], -2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Moment:
+    """What a frame depends on besides the terms.
+
+    Attributes:
+        engaged, before: (n, K, 2), b and b_last.
+        side: (n, K, 2), on which side of its play each axis is: the derivative of b with respect to w, times the gain.
+        frame: (n, 1), t.
+    """
+
+    engaged: Tensor
+    before: Tensor
+    side: Tensor
+    frame: Tensor
+
+    def regressor(self, belief: _Gaussian, creep: Tensor, moved_px: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """h (n, K, 6) of ``p = h . terms``, linearised at the belief; ``moved_px`` is the last move if J does not tell yet."""
+        jacobian = belief.jacobian
+        last = self.engaged - self.before
+        v = self.engaged - creep * last
+        moved = _times(jacobian, last) if moved_px is None else moved_px
+        slack = _times(jacobian, self.side) / _gain(jacobian)
+        y, x = v[..., 0], v[..., 1]
+        zero = torch.zeros_like(y)
+        h_y = torch.stack([zero + 1, y, y, zero + self.frame, -moved[..., 0], slack[..., 0]], -1)
+        h_x = torch.stack([zero, x, -x, zero, -moved[..., 1], slack[..., 1]], -1)
+        return h_y, h_x
+
+
+def _gain(jacobian: Tensor) -> Tensor:
+    """px a unit, (..., 1)."""
+    return (jacobian.square().sum(-1, keepdim=True) / 2 + 1e3).sqrt()
+
+
+def _log(x: float) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(math.log(x)))
+
+
+class BeliefPolicy(nn.Module):
+    """Shapes: ``error_px`` (n, 2), ``sigma_px`` (n, 1), ``limits_px`` (n, 4) = lowest (y, x), highest (y, x) from the target,
+    ``known_jacobian`` (n, 4), zeros when it is not known; ``state`` (n, STATE_SIZE), zeros at the start."""
+
+    mirror: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        grid = torch.cartesian_prod(torch.tensor(_MIRRORS), torch.tensor(_BACKLASHES_PX))
+        self.register_buffer("mirror", grid[:, 0].contiguous())
+        self.backlash_log = nn.Parameter(torch.log(grid[:, 1]))
+        self.creep = nn.Parameter(torch.tensor(0.06))
+        self.creep_spread_log = _log(0.045)
+        self.backlash_spread_log = _log(0.2)
+        self.prior_logit = nn.Parameter(torch.zeros(HYPOTHESES))
+        self.gain_log = _log(1.16)
+        self.shear_log = _log(0.08)
+        self.drift_log = _log(0.1)
+        self.known_log = _log(0.08)
+        self.noise_log = _log(0.05)
+        self.walk_log = _log(0.08)
+        self.actuation_log = _log(0.02)
+        self.stale_prior = nn.Parameter(torch.tensor([math.log(0.6), math.log(4.0)]))
+        self.outlier_log = _log(0.003)
+        self.caution_log = _log(0.1)
+        self.lead_logit = nn.Parameter(torch.tensor(0.0))
+        self.reversal_log = _log(0.3)
+        self.probe_log = _log(0.12)
+        self.gru = nn.GRUCell(FEATURES, HIDDEN)
+        self.control = nn.Linear(HIDDEN + FEATURES, _CONTROLS)
+        nn.init.normal_(self.control.weight, std=0.01)
+        nn.init.zeros_(self.control.bias)
+
+    def _unpack(self, state: Tensor) -> dict[str, Tensor]:
+        parts = state.split([math.prod(size) for size in _SIZES.values()], -1)
+        return {name: part.reshape(-1, *size) for (name, size), part in zip(_SIZES.items(), parts, strict=True)}
+
+    def _prior(self, error_px: Tensor, known_jacobian: Tensor, noise: Tensor) -> _Gaussian:
+        """What is known after the first frame."""
+        turned = (self.mirror > 0).to(error_px.dtype)
+        wide = (NOMINAL_GAIN_PX * self.gain_log.exp()) ** 2
+        narrow = (NOMINAL_GAIN_PX * self.shear_log.exp()) ** 2
+        yy, yx, xy, xx = known_jacobian[:, None].split(1, -1)
+        size2 = known_jacobian.square().sum(-1, keepdim=True) / 2
+        is_known = (size2 > 0).to(size2.dtype)
+        sure = is_known * size2 * self.known_log.exp() ** 2
+        z = sure + (1 - is_known) * (turned * wide + (1 - turned) * narrow)
+        s = sure + (1 - is_known) * (turned * narrow + (1 - turned) * wide)
+        like = torch.zeros_like(z)
+        spreads = [log.exp() ** 2 for log in (self.drift_log, self.creep_spread_log, self.backlash_spread_log)]
+        diagonal = torch.stack([like + noise, z, s, *(like + spread for spread in spreads)], -1)
+        y = torch.cat([error_px[:, None, :1], (yy + xx) / 2, (yy - xx) / 2, 0 * yy, 0 * yy, 0 * yy], -1) + like[..., None]
+        x = torch.cat([error_px[:, None, 1:], (xy - yx) / 2, (xy + yx) / 2, 0 * yy, 0 * yy, 0 * yy], -1) + like[..., None]
+        covariance = diagonal[..., None] * torch.eye(_TERMS)
+        return _Gaussian(y, x, covariance, torch.zeros_like(covariance))
+
+    def forward(
+        self, error_px: Tensor, sigma_px: Tensor, limits_px: Tensor, known_jacobian: Tensor, state: Tensor
+    ) -> Answer:
+        s = self._unpack(state)
+        frame = s["frames"]
+        first = (frame < 0.5).to(error_px.dtype)  # (n, 1)
+        later = 1 - first
+        backlash_px = self.backlash_log.exp()[:, None]
+        noise = 2 * (sigma_px.square() + self.noise_log.exp() ** 2)  # (n, 1), px^2
+        prior = self._prior(error_px, known_jacobian, noise)
+        before = prior.chosen(first, _Gaussian(s["mean_y"], s["mean_x"], s["covariance_re"], s["covariance_im"]))
+
+        # The frame was fresh, stale, or showed something else.
+        now = _Moment(s["engaged"], s["engaged_before"], s["side"], frame)
+        last = _Moment(s["engaged_before"], s["engaged_earlier"], s["side_before"], frame - 1)
+        # In the second frame only the frame itself tells how far the disk has moved.
+        second = ((frame - 1).abs() < 0.5).to(error_px.dtype)[..., None]
+        jumped = error_px[:, None] - before.offset(frame)
+        predicted = _times(before.jacobian, s["engaged"] - s["engaged_before"])
+        here = now.regressor(before, self.creep, second * jumped + (1 - second) * predicted)
+        stale_count = s["stale_count"]
+        alpha, beta = self.stale_prior[0].exp(), self.stale_prior[1].exp()
+        stale = (alpha + stale_count[:, :1]) / (alpha + beta + stale_count[:, 1:])
+        fresh, fresh_log, surprise2 = before.update(here, error_px, noise)
+        old, old_log, _ = before.update(last.regressor(before, self.creep), error_px, noise)
+        outlier = self.outlier_log.exp()
+        branch = torch.stack(
+            [
+                fresh_log + torch.log(1 - stale - outlier),
+                old_log + torch.log(stale),
+                0 * fresh_log + torch.log(outlier) - math.log(1024.0**2),
+            ],
+            -1,
+        )
+        evidence = torch.logsumexp(branch, -1)  # (n, K)
+        share = torch.softmax(branch, -1)  # (n, K, 3)
+        belief = prior.chosen(first, fresh.merged(share, (old, before)))
+        log_weight = torch.log_softmax(first * self.prior_logit + later * s["log_weight"], -1)
+        log_evidence = later[:, 0] * torch.logsumexp(log_weight + evidence, -1)
+        log_weight = torch.log_softmax(log_weight + later * evidence, -1).clamp_min(-30.0)
+        weight = torch.softmax(log_weight, -1)[..., None]  # (n, K, 1)
+        stale_share = later * (weight * share[:, :, 1:2]).sum(1)
+        stale_count = stale_count + torch.cat([stale_share, later], -1)
+
+        # What the recurrent net sees is the same for any rotation and mirror.
+        each_here = belief.position(now.regressor(belief, self.creep))
+        estimate_px = (weight * each_here).sum(1)
+        plus = (self.mirror > 0).to(error_px.dtype)[:, None]
+        weight_plus, weight_minus = (weight * plus).sum(1), (weight * (1 - plus)).sum(1)
+        features = torch.cat(
+            [
+                torch.log(_length(error_px) + 0.05) / 3,
+                torch.log(_length(estimate_px) + 0.05) / 3,
+                later * torch.log((weight[..., 0] * surprise2).sum(1, keepdim=True) + 0.1) / 3,
+                stale_share,
+                stale,
+                (weight_plus - weight_minus).abs(),
+                torch.log(sigma_px + 0.02),
+                torch.clamp(frame, max=8.0) / 8,
+            ],
+            -1,
+        )
+        hidden = self.gru(features, s["hidden"])
+        control = self.control(torch.cat([hidden, features], -1)).clamp(-4.0, 4.0)
+
+        # The command that settles the disk on the target in the next frame, for each filter.
+        jacobian, unsure = belief.jacobian, belief.jacobian_metric
+        caution = (self.caution_log + control[:, :1]).exp()[..., None, None]
+        settled = -_damped_solve(jacobian, caution * unsure, belief.offset(frame + 1))
+        lead = torch.sigmoid(self.lead_logit + control[:, 1:2])[..., None]
+        gain = _gain(jacobian)
+        creep = (self.creep + belief.y[..., 4:5]).clamp(0.0, 0.4)
+        play = (backlash_px + belief.y[..., 5:6]).clamp(0.0, 6.0) / gain
+        engaged_truly = s["engaged"] + s["side"] * belief.y[..., 5:6] / gain
+        away = (settled - engaged_truly) * (1 + lead * creep / (1 - creep))
+        reversal = (self.reversal_log + control[:, 2:3]).exp()[..., None] / gain
+        each = engaged_truly + away + play * torch.tanh(away / reversal) - s["command"][:, None]
+        # Within a mirror the filters are averaged; between the mirrors one is chosen, for their mean is no good for either.
+        move_plus = (weight * plus * each).sum(1) / (weight_plus + 1e-9)
+        move_minus = (weight * (1 - plus) * each).sum(1) / (weight_minus + 1e-9)
+        choice = torch.sigmoid(8 * (torch.log(weight_plus + 1e-6) - torch.log(weight_minus + 1e-6)) + 4)
+        move = (choice * move_plus + (1 - choice) * move_minus) * torch.exp(0.2 * control[:, 3:4])
+        known = (known_jacobian.square().sum(-1, keepdim=True) > 0).to(first.dtype)
+        room = torch.minimum(limits_px[:, 2:] - error_px, error_px - limits_px[:, :2]).amin(-1, keepdim=True)
+        probe = torch.minimum(self.probe_log.exp() + 0 * room, (room - 16).clamp_min(10.0) / (2.2 * NOMINAL_GAIN_PX))
+        blind = first * (1 - known)
+        move = blind * torch.cat([probe, 0 * probe], -1) + (1 - blind) * move
+
+        # Hold the move back so that no plausible filter sees the disk leave the screen.
+        step = _times(jacobian, move[:, None])
+        reach = step.abs() + 2 * _length_under(move[:, None], unsure)
+        edge = torch.where(step > 0, 0.92 * limits_px[:, None, 2:] - each_here, each_here - 0.92 * limits_px[:, None, :2])
+        fraction = (edge.clamp_min(5.0) / (reach + 1e-3)).amin(-1) + 1e3 * (weight[..., 0] < 1e-3).to(step.dtype)
+        fraction = fraction.amin(-1, keepdim=True).clamp(max=1.0)
+        move = blind * move + (1 - blind) * fraction * move
+        size = (move.square().sum(-1, keepdim=True) + 1e-14).sqrt()
+        move = move * (1.5 / size).clamp(max=1.0)
+
+        # Predict the next frame.
+        command = s["command"] + move
+        half_play = backlash_px / gain
+        low, high = command[:, None] - half_play, command[:, None] + half_play
+        engaged = torch.maximum(torch.minimum(s["engaged"], high), low)
+        pushed_up = (s["engaged"] < low).to(engaged.dtype)
+        pushed_down = (s["engaged"] > high).to(engaged.dtype)
+        side = (1 - pushed_up - pushed_down) * s["side"] - pushed_up + pushed_down
+        moved = engaged - s["engaged"]
+        moved2 = _times(jacobian, moved).square().sum(-1) + 2 * _length_under(moved, unsure)[..., 0].square()
+        actuation = (self.actuation_log + 0.3 * control[:, 4:5]).exp()
+        walk = 2 * self.walk_log.exp() ** 2 + actuation**2 * moved2  # (n, K)
+        offset = torch.zeros(_TERMS, _TERMS)
+        offset[0, 0] = 1.0
+        belief = _Gaussian(belief.y, belief.x, belief.re + walk[..., None, None] * offset, belief.im)
+        ahead = _Moment(engaged, s["engaged"], side, frame + 1).regressor(belief, self.creep)
+        squared = belief.position(ahead).square().sum(-1) + belief.variance(ahead).clamp_min(0.0)
+        doubt_px = (weight[..., 0] * squared).sum(1, keepdim=True).sqrt()
+        chosen = weight * (choice[:, None] * plus + (1 - choice[:, None]) * (1 - plus))
+        best = (chosen * jacobian).sum(1) / (chosen.sum(1) + 1e-9)
+        new = {
+            "hidden": hidden,
+            "command": command,
+            "frames": frame + 1,
+            "stale_count": stale_count,
+            "log_weight": log_weight,
+            "mean_y": belief.y,
+            "mean_x": belief.x,
+            "covariance_re": belief.re,
+            "covariance_im": belief.im,
+            "engaged": engaged,
+            "engaged_before": s["engaged"],
+            "engaged_earlier": s["engaged_before"],
+            "side": side,
+            "side_before": s["side"],
+        }
+        packed = torch.cat([new[name].flatten(1) for name in _SIZES], -1)
+        return Answer(move, packed, estimate_px, doubt_px, best, log_evidence)
+
+
+def _times(jacobian: Tensor, vector: Tensor) -> Tensor:
+    """J v for J (..., 4) row by row and v (..., 2)."""
+    y = jacobian[..., 0:1] * vector[..., 0:1] + jacobian[..., 1:2] * vector[..., 1:2]
+    x = jacobian[..., 2:3] * vector[..., 0:1] + jacobian[..., 3:4] * vector[..., 1:2]
+    return torch.cat([y, x], -1)
+
+
+def _damped_solve(jacobian: Tensor, damping: Tensor, position: Tensor) -> Tensor:
+    """(J^T J + D)^-1 J^T p for D (..., 2, 2)."""
+    a, b, c, d = jacobian.split(1, -1)
+    right_y = a * position[..., :1] + c * position[..., 1:]
+    right_x = b * position[..., :1] + d * position[..., 1:]
+    yy = a * a + c * c + damping[..., 0, 0, None] + 1.0
+    yx = a * b + c * d + damping[..., 0, 1, None]
+    xx = b * b + d * d + damping[..., 1, 1, None] + 1.0
+    determinant = (yy * xx - yx * yx).clamp_min(1e-3)
+    return torch.cat([xx * right_y - yx * right_x, yy * right_x - yx * right_y], -1) / determinant
+
+
+def _length(vector: Tensor) -> Tensor:
+    return (vector.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def _length_under(vector: Tensor, metric: Tensor) -> Tensor:
+    """sqrt(v^T M v / 2), (..., 1)."""
+    y, x = vector[..., :1], vector[..., 1:]
+    form = metric[..., 0, 0, None] * y * y + 2 * metric[..., 0, 1, None] * y * x + metric[..., 1, 1, None] * x * x
+    return (form.clamp_min(0.0) / 2 + 1e-12).sqrt()
