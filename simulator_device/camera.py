@@ -73,7 +73,7 @@ def render_frame(
     per_pixel = binning**2 / (math.pi * radius**2)
     beam = 0.0 if state.blanked else electrons(state.beam_current_pa, exposure_ms * 1e3)
     counts = rng.poisson(disk * (per_pixel * beam)) * COUNTS_PER_ELECTRON
-    return (counts + PEDESTAL + rng.normal(0.0, READ_NOISE, counts.shape)).astype(np.float32)
+    return np.asarray(counts + PEDESTAL + rng.normal(0.0, READ_NOISE, counts.shape), dtype=np.float32)
 
 
 class CameraSimulator(CameraDevice.CameraSimulatorLike):
@@ -121,7 +121,7 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
 class Camera(CameraDevice.Camera):
     """The camera device.
 
-    As part of the whole instrument it is Swift's "ronchigram" camera; beside another instrument it has a type of its own, so
+    As part of the whole instrument it is Swift's "ronchigram" camera; beside another one it has a type of its own, so
     that it does not take the place of the other's cameras.
     """
 

@@ -75,7 +75,7 @@ class AxisManager(InstrumentDevice.AxisManagerLike):
 
 
 class ValueManager(InstrumentDevice.ValueManagerLike):
-    """The controls, by name; the parts of a two-dimensional one are ``name.x`` and ``name.y`` (or another axis' letters).
+    """The controls, by name; the parts of a two-dimensional one are ``name.x`` and ``name.y`` (or another axis').
 
     Attributes:
         changed_event: fired with the name of a control after it has changed.
@@ -178,8 +178,8 @@ class Instrument(InstrumentDevice.Instrument):
 class Column:
     """The electron-optical column as the devices see it: the instrument's own controls, or another controller's.
 
-    Beside another STEM controller its blanker, beam current and stage count, where it has them, because an operator sets
-    those; the optics stay the instrument's own, since another column's defocus says nothing about this specimen.
+    Beside another STEM controller its blanker, beam current and stage count, where it has them, because an operator
+    sets those; the optics stay the instrument's own, since another column's defocus says nothing about this specimen.
     """
 
     def __init__(self, instrument: Instrument, controller: stem_controller.STEMController) -> None:

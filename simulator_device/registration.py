@@ -26,6 +26,11 @@ SWITCH = "ADAPTIVE_SIMULATOR"
 KNOWN_SIMULATORS = ("usim_stem_controller",)
 
 
+def instrument_id(controller: stem_controller.STEMController) -> str:
+    """The id by which Swift knows a STEM controller."""
+    return str(getattr(controller, "instrument_id", ""))
+
+
 class Simulator:
     """The simulated instrument in Swift: implements SimulatedSpecimen and SimulatedInstrument.
 
@@ -45,7 +50,7 @@ class Simulator:
         settings = InstrumentSettings()
         self._microscope = Microscope(builtin_specimen(BUILTIN_NAMES[0]), settings)
         self.scan_device = ScanDevice(self._column, self._microscope, self.is_secondary)
-        stem_id = self._column.controller.instrument_id
+        stem_id = instrument_id(self._column.controller)
         self.scan_module = ScanModule(stem_id, self.scan_device, self.field_of_view_nm)
         self.camera = Camera(self._column, settings.seed, self.is_secondary)
         self.camera_module = CameraModule(stem_id, self.camera, self.is_secondary)
@@ -128,7 +133,7 @@ def wanted(controller: stem_controller.STEMController | None) -> bool:
     switch = os.environ.get(SWITCH, "").strip()
     if switch:
         return switch != "0"
-    return controller is None or controller.instrument_id in KNOWN_SIMULATORS
+    return controller is None or instrument_id(controller) in KNOWN_SIMULATORS
 
 
 def attach() -> Simulator | None:
@@ -147,8 +152,8 @@ def attach() -> Simulator | None:
 def attach_when_hardware_is_known() -> typing.Any:
     """Attach now, or, while Swift starts, after all plug-ins have registered their hardware; a listener to keep alive.
 
-    Swift runs the plug-ins in alphabetical order and registers itself as "application" when all of them have run, before a
-    document is open.
+    Swift runs the plug-ins in alphabetical order and registers itself as "application" when all of them have run,
+    before a document is open.
     """
     if Application.app is None or Registry.get_component("application"):
         attach()

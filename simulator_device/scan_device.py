@@ -68,7 +68,7 @@ def raster_of(parameters: scan_base.ScanFrameParameters) -> ScanGeometry:
 
 
 def wait_until(deadline_s: float) -> None:
-    """Return at a time of ``time.perf_counter``, to within some microseconds, leaving the processor to other threads."""
+    """Return at a time of ``time.perf_counter``, to within microseconds, leaving the processor to other threads."""
     while (remaining_s := deadline_s - time.perf_counter()) > 0:
         time.sleep(remaining_s - SPIN_S if remaining_s > 1.5 * SPIN_S else 0)
 
@@ -373,7 +373,7 @@ class ScanDevice(scan_base.ScanDevice):
         scan_frame_parameters.set_parameter("external_clock_mode", 1)
 
     def advance_pixel(self, do_sync: bool = False) -> None:
-        """A frame of the camera begins: the beam moves to the next position. Waits for the scan to begin if asked to."""
+        """A frame of the camera begins: the beam moves to the next position. It may wait for the scan to begin."""
         give_up_s = time.perf_counter() + 5.0
         while do_sync and not self.is_scanning and time.perf_counter() < give_up_s:
             time.sleep(SLICE_S)

@@ -20,9 +20,10 @@ def _read_dm(path: pathlib.Path) -> DataAndMetadata.DataAndMetadata:
         raise InvalidInputError(f"{path}: there is no such file.")
     try:
         with path.open("rb") as file:
-            return dm3_image_utils.load_image(file)
+            xdata: DataAndMetadata.DataAndMetadata = dm3_image_utils.load_image(file)
     except Exception as e:  # the reader fails in many ways
         raise InvalidInputError(f"{path}: the file cannot be read as a DigitalMicrograph image ({e}).") from e
+    return xdata
 
 
 def load_specimen(source: str, pixel_size_nm: float | None = None) -> Specimen:

@@ -60,12 +60,13 @@ class _Canvas:
         core, tail = (np.exp(-2 * math.pi**2 * s**2 * self._k2) for s in (PROBE_SIGMA_NM, TAIL_SIGMA_NM))
         peak = 2 * math.pi * (PROBE_SIGMA_NM / self.pixel_nm) ** 2 / (1 - TAIL)
         transfer = (1 - TAIL) * core + TAIL * tail
-        return peak * scipy.fft.irfft2(scipy.fft.rfft2(density[:-1, :-1]) * transfer, s=(SIDE_PX, SIDE_PX))
+        seen: FloatArray = scipy.fft.irfft2(scipy.fft.rfft2(density[:-1, :-1]) * transfer, s=(SIDE_PX, SIDE_PX))
+        return peak * seen
 
     def amorphous(self, rng: np.random.Generator, ring_nm: float = 0.24) -> FloatArray:
         """Fluctuations of an amorphous film, SD 1: white noise with the first diffuse ring and a slow part."""
         k = np.sqrt(self._k2)
-        ring = np.exp(-(((k - 1 / ring_nm) / (0.35 / ring_nm)) ** 2)) + 0.5 * np.exp(-((k * 0.55) ** 2))
+        ring = np.exp(-(((k - 1 / ring_nm) / (0.6 / ring_nm)) ** 2)) + 0.9 * np.exp(-((k * 0.55) ** 2))
         ring *= np.exp(-2 * math.pi**2 * PROBE_SIGMA_NM**2 * self._k2)
         return self._noise(rng, ring)
 
@@ -74,16 +75,19 @@ class _Canvas:
         return self._noise(rng, np.exp(-2 * math.pi**2 * (length_nm / 2) ** 2 * self._k2))
 
     def _noise(self, rng: np.random.Generator, transfer: FloatArray) -> FloatArray:
-        field = scipy.fft.irfft2(scipy.fft.rfft2(rng.standard_normal((SIDE_PX, SIDE_PX))) * transfer)
-        return (field - field.mean()) / field.std()
+        field: FloatArray = scipy.fft.irfft2(scipy.fft.rfft2(rng.standard_normal((SIDE_PX, SIDE_PX))) * transfer)
+        field -= field.mean()
+        field /= field.std()
+        return field
 
 
 def _grid(side_nm: float, a: FloatArray, b: FloatArray, origin: FloatArray) -> FloatArray:
-    """Points of a lattice with the vectors ``a`` and ``b`` (y, x) in nm that cover a square with some margin; (n, 2)."""
+    """Points (n, 2) of a lattice with the vectors ``a`` and ``b`` (y, x) in nm that cover a square and a margin."""
     n = math.ceil(side_nm * 1.6 / min(np.hypot(*a), np.hypot(*b)))
     i, j = np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1), indexing="ij")
-    points = origin + i.reshape(-1, 1) * a + j.reshape(-1, 1) * b
-    return points[(np.abs(points) < side_nm / 2 + 1.0).all(axis=1)]
+    points: FloatArray = origin + i.reshape(-1, 1) * a + j.reshape(-1, 1) * b
+    near: npt.NDArray[np.bool_] = (np.abs(points) < side_nm / 2 + 1.0).all(axis=1)
+    return np.compress(near, points, axis=0)
 
 
 def _turn(points: FloatArray, angle_rad: float) -> FloatArray:
@@ -92,7 +96,7 @@ def _turn(points: FloatArray, angle_rad: float) -> FloatArray:
 
 
 def _specimen(name: str, canvas: _Canvas, view_nm: float, scattering: typing.Sequence[FloatArray]) -> Specimen:
-    """Fractions from scattering powers, saturating as multiple scattering does; gold, some 20 atoms thick, is about 1."""
+    """Fractions from scattering powers, which saturate as multiple scattering does; 20 atoms of gold are about 1."""
     high, medium, low = (np.maximum(s, 0.0) for s in scattering)
     fractions = np.stack(
         [0.30 * (1 - np.exp(-0.9 * high)), 0.38 * (1 - np.exp(-1.4 * medium)), 0.85 * np.exp(-0.9 * low)]
@@ -128,41 +132,54 @@ def lattice(seed: int) -> Specimen:
     )
 
 
+_FCC_110 = np.array([[0.0, 0.2884], [0.2039, 0.1442]])  # gold along [110]: rows {111} run along the second vector
+_FCC_100 = np.array([[0.2039, 0.0], [0.0, 0.2039]])
+_FRINGES = np.array([[0.2355, 0.0], [0.0, 0.06]])  # one set of planes {111} seen edge on
+_OFF_AXIS = np.array([[0.071, 0.0], [0.033, 0.067]])  # no columns to be seen
+
+
+def _particle(rng: np.random.Generator, radius: float) -> tuple[FloatArray, FloatArray]:
+    """Columns of a faceted gold particle in a random orientation: positions (n, 2) nm, atoms in each (n,)."""
+    kind = rng.choice(5, p=[0.25, 0.2, 0.2, 0.2, 0.15])
+    basis = (_FCC_110, _FCC_110, _FCC_100, _FRINGES, _OFF_AXIS)[kind]
+    columns = _grid(2.2 * radius, basis[0], basis[1], rng.uniform(-0.1, 0.1, 2))
+    if kind == 1:  # a twin: the lattice beyond the row of columns through the centre is its mirror image
+        along = basis[1] / np.hypot(*basis[1])
+        across = np.array([along[1], -along[0]])
+        columns = columns[columns @ across >= -1e-6]
+        columns = np.concatenate([columns, columns - 2 * (columns @ across)[:, None] * across])
+    angles = np.arange(6) * math.pi / 3 + rng.uniform(0, math.pi) + rng.normal(0.0, 0.12, 6)
+    facets = np.stack([np.sin(angles), np.cos(angles)]) / rng.uniform(0.78, 1.02, 6)
+    round_part = rng.uniform(0.2, 0.6)
+    distance = (1 - round_part) * (columns @ facets).max(axis=1) + round_part * np.hypot(columns[:, 0], columns[:, 1])
+    inside = distance < radius
+    area = abs(float(np.linalg.det(basis)))
+    depth = 2 * radius * rng.uniform(0.6, 0.9) * np.sqrt(1 - (distance[inside] / radius) ** 2)
+    atoms = depth * area / 0.01696  # a gold atom takes 0.01696 nm^3
+    if kind < 3:
+        atoms = np.maximum(np.round(atoms), 1.0)
+    turned = _turn(columns[inside], rng.uniform(0, 2 * math.pi))
+    return turned + rng.normal(0.0, 0.007, turned.shape), atoms
+
+
 def nanoparticles(seed: int) -> Specimen:
-    """Gold nanoparticles, each a crystal with its own orientation, on an amorphous carbon film."""
+    """Gold nanoparticles of many sizes and orientations, and single atoms, on an amorphous carbon film."""
     rng, canvas = np.random.default_rng([seed, 1]), _Canvas(51.2)
-    positions, thickness = [], []
-    centres: list[tuple[float, float, float]] = []
-    for _ in range(600):
-        radius = float(np.clip(rng.lognormal(math.log(1.7), 0.42), 0.5, 4.2))
-        y, x = rng.uniform(-25.0, 25.0, 2)
-        if all(math.hypot(y - cy, x - cx) > radius + r + 0.25 for cy, cx, r in centres) and len(centres) < 64:
-            centres.append((y, x, radius))
-    for y, x, radius in centres:
-        # Fringes {111} 0.235 nm in two directions, or {200} 0.204 nm squares, as the orientation has it.
-        if rng.random() < 0.5:
-            basis = np.array([[0.2039, 0.0], [0.0, 0.2039]])
-        else:
-            basis = np.array([[0.0, 0.2884], [0.2039, 0.1442]])
-        v1, v2 = _turn(basis, rng.uniform(0, math.pi))
-        columns = _grid(2 * radius, v1, v2, rng.uniform(-0.1, 0.1, 2))
-        squash = rng.uniform(0.8, 1.0)
-        angle = np.arctan2(columns[:, 0], columns[:, 1]) - rng.uniform(0, 2 * math.pi)
-        facet = np.cos((angle % (math.pi / 3)) - math.pi / 6) / math.cos(math.pi / 6)  # a rounded hexagon
-        distance = np.hypot(columns[:, 0], columns[:, 1]) * (0.5 + 0.5 * facet)
-        inside = distance < radius
-        depth = 2 * squash * np.sqrt(radius**2 - distance[inside] ** 2)
-        positions.append(columns[inside] + np.array([y, x]) + rng.normal(0.0, 0.007, (int(inside.sum()), 2)))
-        thickness.append(np.maximum(np.round(depth / 0.2884), 1.0))
-    at = np.concatenate(positions)
-    atoms = Atoms(at, np.full(len(at), 79.0), np.concatenate(thickness))
-    film = 0.055 * (1 + 0.12 * canvas.smooth(rng, 9.0) + 0.09 * canvas.amorphous(rng))
-    return _specimen(
-        "nanoparticles",
-        canvas,
-        20.0,
-        [0.055 * canvas.columns(atoms, e) + k * film for e, k in zip(EXPONENTS, (1, 2.5, 3.5), strict=True)],
-    )
+    film = 0.075 * (1 + 0.13 * canvas.smooth(rng, 9.0) + 0.08 * canvas.amorphous(rng))
+    placed: list[tuple[float, float, float]] = []
+    columns, atoms = [rng.uniform(-25.6, 25.6, (350, 2))], [np.ones(350)]
+    for _ in range(900):
+        radius = float(np.clip(rng.lognormal(math.log(1.35), 0.55), 0.4, 4.6))
+        y, x = rng.uniform(-25.6, 25.6, 2)
+        if len(placed) < 75 and all(math.hypot(y - py, x - px) > 0.92 * (radius + r) for py, px, r in placed):
+            placed.append((y, x, radius))
+            at, number = _particle(rng, radius)
+            columns.append(at + np.array([y, x]))
+            atoms.append(number)
+    positions = np.concatenate(columns)
+    gold = Atoms(positions, np.full(len(positions), 79.0), np.concatenate(atoms))
+    scattering = [0.05 * canvas.columns(gold, e) + k * film for e, k in zip(EXPONENTS, (1, 2.5, 3.5), strict=True)]
+    return _specimen("nanoparticles", canvas, 20.0, scattering)
 
 
 def grain_boundary(seed: int) -> Specimen:
@@ -198,13 +215,13 @@ def edge(seed: int) -> Specimen:
     rng, canvas = np.random.default_rng([seed, 3]), _Canvas(32.0)
     a = 0.5431
     v1, v2 = _turn(np.array([[0.0, a / math.sqrt(2)], [a / 2, a / math.sqrt(2) / 2]]), math.radians(-4.0))
-    normal = np.array([0.26, 0.966])
+    normal_y, normal_x = 0.26, 0.966
     rough = canvas.smooth(rng, 2.5)[:, SIDE_PX // 2]
 
     def depth(y: FloatArray, x: FloatArray) -> FloatArray:
         """Distance into the crystal from its rough edge (nm); negative in the vacuum."""
-        along = np.interp(normal[1] * y - normal[0] * x, canvas.y[:, 0], rough)
-        return -(normal[0] * y + normal[1] * x) + 0.30 * along
+        bump = np.interp(normal_x * y - normal_y * x, canvas.y[:, 0], rough)
+        return 0.30 * bump - (normal_y * y + normal_x * x)
 
     dumbbells = np.concatenate([_grid(canvas.side_nm, v1, v2, o) for o in (np.zeros(2), np.array([a / 4, 0.0]))])
     inside = depth(dumbbells[:, 0], dumbbells[:, 1])
@@ -214,7 +231,7 @@ def edge(seed: int) -> Specimen:
     atoms = Atoms(at, np.full(len(at), 14.0), thickness)
     into = depth(np.broadcast_to(canvas.y, (SIDE_PX, SIDE_PX)), np.broadcast_to(canvas.x, (SIDE_PX, SIDE_PX)))
     layer = 1 / (1 + np.exp(-(into + 1.3 + 0.15 * canvas.smooth(rng, 1.2)) / 0.18))
-    film = layer * (0.05 + 0.007 * canvas.amorphous(rng)) + 0.0035 * np.clip(into, 0.0, None)
+    film = layer * (0.035 + 0.004 * canvas.amorphous(rng)) + 0.0035 * np.clip(into, 0.0, None)
     return _specimen(
         "edge",
         canvas,
@@ -255,7 +272,7 @@ BUILTIN_NAMES = tuple(_BUILDERS)
 
 @functools.lru_cache(maxsize=3)
 def builtin_specimen(name: str, seed: int = 1) -> Specimen:
-    """The built-in specimen of this name; the same seed draws the same one. Raises InvalidInputError for another name."""
+    """The built-in specimen of this name, the same for the same seed. Raises InvalidInputError for another name."""
     if name not in _BUILDERS:
         raise InvalidInputError(f"There is no built-in specimen '{name}'; the names are {', '.join(BUILTIN_NAMES)}.")
     return _BUILDERS[name](seed)

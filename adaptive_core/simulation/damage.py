@@ -52,7 +52,7 @@ class Damage:
 
 
 class DoseMap:
-    """Electrons received by every cell of a specimen that is ``size_nm`` (height, width) large and mirrored beyond its edges.
+    """Electrons received by every cell of a specimen of ``size_nm`` (height, width), mirrored beyond its edges.
 
     Attributes:
         electrons: shape (rows, columns), float64, centred on the specimen's centre.

@@ -68,7 +68,7 @@ class DetectorChannel:
         self._line_offsets = self._line.normal(0.0, detector.line_noise, rows) if detector.line_noise else np.zeros(0)
 
     def read(self, detector: Detector, electrons: FloatArray, row: npt.NDArray[np.intp] | None = None) -> Float32Array:
-        """Counts, shape (n,), float32, for the expected electrons of each position, shape (n,), and the rows they are in.
+        """Counts (n,), float32, for the expected electrons (n,) of each position and the rows (n,) they are in.
 
         ``row`` is needed only if there is line noise.
         """

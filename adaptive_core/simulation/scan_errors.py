@@ -20,10 +20,11 @@ class ScanErrors:
     """Imperfections of the scan; all of them are off by default.
 
     Attributes:
-        drift_nm_per_s: velocity (y, x) of the specimen, positive moves the image down and right. It advances with the time
-            for which the device has scanned, not with the clock, so that a run repeats.
+        drift_nm_per_s: velocity (y, x) of the specimen, positive moves the image down and right. It advances with the
+            time for which the device has scanned, not with the clock, so that a run repeats.
         shear: the rows shift by this fraction of their distance from the centre.
-        radial_distortion: relative excess of the distance from the centre at ``distortion_radius_nm`` (barrel or pincushion).
+        radial_distortion: relative excess of the distance from the centre at ``distortion_radius_nm``, growing with its
+            square.
         distortion_radius_nm: see above.
         line_jitter_nm: standard deviation of a displacement along x that a whole row shares.
         lag_us: time constant with which the beam follows the scan's signal.
@@ -72,7 +73,7 @@ class BeamLag:
         self._error = np.zeros(2)  # how far the beam was from it
 
     def follow(self, positions_nm: FloatArray, step_us: FloatArray, lag_us: float) -> FloatArray:
-        """Positions (n, 2) nm at which the beam is when asked for ``positions_nm`` (n, 2), ``step_us`` (n,) after another.
+        """Positions (n, 2) nm of the beam when it is asked for ``positions_nm`` (n, 2), ``step_us`` (n,) apart.
 
         Each position is measured ``step_us`` after the signal jumped to it: the error of the one before plus the jump,
         decayed by ``exp(-step_us / lag_us)``.

@@ -1,7 +1,7 @@
 """Where the beam goes in one frame: whole scans, rotated subscans and lists of positions, in nm of the scan plane.
 
-The conventions are those of Nion Swift. A *context* is a whole scan: ``context_px`` square pixels, ``fov_nm`` being its
-longest side, turned by ``rotation_rad`` about ``center_nm``. Subscans and positions are given in fractions of the context,
+The conventions are those of Nion Swift. A *context* is a whole scan of square pixels, ``fov_nm`` being its longest
+side, turned by ``rotation_rad`` about ``center_nm``. Subscans and positions are given in fractions of the context,
 ``(y, x)``, ``(0, 0)`` at its top left; a subscan is turned by ``-subscan_rotation_rad`` within the context.
 """
 
@@ -26,7 +26,7 @@ def _rotated(y: float, x: float, angle_rad: float) -> Point:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """The whole scan that fractions refer to: size (height, width) in px, longest side in nm, rotation and centre (nm)."""
+    """The whole scan that fractions refer to: size (height, width) px, longest side, rotation and centre (y, x)."""
 
     size_px: Size
     fov_nm: float

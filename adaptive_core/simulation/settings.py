@@ -30,9 +30,9 @@ class InstrumentSettings:
 
     seed: int = 1
     beam_current_pa: float = 50.0
-    detector: Detector = Detector()
-    scan_errors: ScanErrors = ScanErrors()
-    damage: Damage = Damage()
+    detector: Detector = dataclasses.field(default_factory=Detector)
+    scan_errors: ScanErrors = dataclasses.field(default_factory=ScanErrors)
+    damage: Damage = dataclasses.field(default_factory=Damage)
     faults: tuple[Fault, ...] = ()
     shortest_dwell_us: float = 0.5
     max_scan_path_positions: int = 65536
@@ -98,5 +98,5 @@ class SimulatedInstrument(typing.Protocol):
         ...
 
     def reset(self) -> None:
-        """A fresh specimen and instrument: forget dose, delivered electrons, drift, random numbers and faults' count."""
+        """A fresh specimen and instrument: forget dose, delivered electrons, drift, and restart the random numbers."""
         ...

@@ -1,10 +1,10 @@
 """Specimens: for each detector the fraction of the beam that it collects, at any position of the specimen.
 
-A specimen is an image with a pixel size, bright-field and dark-field signals of the same object side by side. It is a
-continuous function of the position in nm: bilinear between pixels, mirrored at the edges, so that it has no end. When it
-is scanned with pixels that are coarser than its own, the probe is taken to be as wide as they are (a Gaussian), as an
-operator widens it at low magnification; else fine structure would turn into noise. The width depends on the *context* of a
-scan only, so that the same position gives the same value in a whole scan, a subscan and along a path.
+A specimen is an image with a pixel size for each detector. It is a continuous function of the position in nm: bilinear
+between pixels, mirrored at the edges, so that it has no end. When it is scanned with pixels that are coarser than its
+own, the probe is taken to be as wide as they are (a Gaussian), as an operator widens it at low magnification; else fine
+structure would turn into noise. The width depends on the *context* of a scan only, so that the same position gives the
+same value in a whole scan, a subscan and along a path.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ CHANNELS = ("HAADF", "MAADF", "BF")
 """Names of the detectors: high-angle and medium-angle annular dark field, bright field."""
 
 DEFAULT_PIXEL_SIZE_NM = 0.05
-"""Pixel size of an image file that does not say it: 1024 px show 51 nm, a usual survey of nanoparticles or a lattice."""
+"""Pixel size of an image file that does not say it: 1024 px show 51 nm, a usual survey."""
 
-PROBE_PER_PIXEL = (
-    0.5  # standard deviation of the widened probe in pixels of the scan; 29 % modulation at their Nyquist limit
-)
+PROBE_PER_PIXEL = 0.5
+"""Standard deviation of the widened probe in pixels of the scan; stripes at their Nyquist limit keep 29 % contrast."""
 
 
 def blurred(image: ImageArray, sigma_px: float) -> ImageArray:
-    """Gaussian blur by ``sigma_px``, of any width, of an image that is mirrored at its edges (exact, by cosine transform)."""
+    """Gaussian blur of any width of an image that is mirrored at its edges (exact, by cosine transform)."""
     spectrum = scipy.fft.dctn(image, type=2, norm="ortho")
     for axis, n in enumerate(image.shape):
         frequency = np.arange(n) / (2 * n)  # cycles a pixel
@@ -64,6 +63,10 @@ class Specimen:
     fractions: ImageArray
     pixel_size_nm: float
     view_nm: float
+    _blurred: collections.OrderedDict[tuple[int, float], ImageArray] = dataclasses.field(
+        init=False, repr=False, default_factory=collections.OrderedDict
+    )
+    _lock: threading.Lock = dataclasses.field(init=False, repr=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if self.fractions.ndim != 3 or len(self.fractions) != len(CHANNELS):
@@ -72,8 +75,6 @@ class Specimen:
             if not (math.isfinite(value) and value > 0):
                 raise InvalidInputError(f"A specimen's {name} must be positive, not {value} nm.")
         self.fractions.setflags(write=False)
-        object.__setattr__(self, "_blurred", collections.OrderedDict())
-        object.__setattr__(self, "_lock", threading.Lock())
 
     @property
     def size_nm(self) -> tuple[float, float]:
@@ -94,25 +95,24 @@ class Specimen:
         image = self._image(channel, width_nm / self.pixel_size_nm)
         shape = np.array(image.shape, dtype=np.float64)
         coordinates = positions_nm / self.pixel_size_nm + (shape / 2 - 0.5)
-        values = scipy.ndimage.map_coordinates(image, coordinates.T, output=np.float64, order=1, mode="reflect")
-        return np.asarray(values)
+        return np.asarray(scipy.ndimage.map_coordinates(image, coordinates.T, np.float64, order=1, mode="reflect"))
 
     def width_nm(self, pixel_nm: float, defocus_width_nm: float = 0.0) -> float:
-        """How much wider than the image's own probe the probe of a scan with pixels of ``pixel_nm`` is (see ``sample``)."""
+        """How much wider than the image's own the probe of a scan with pixels of ``pixel_nm`` is (see ``sample``)."""
         own = PROBE_PER_PIXEL * self.pixel_size_nm
         return math.sqrt(max((PROBE_PER_PIXEL * pixel_nm) ** 2 - own**2, 0.0) + defocus_width_nm**2)
 
     def _image(self, channel: int, sigma_px: float) -> ImageArray:
-        if sigma_px < 0.05:  # less than a hundredth of the contrast of the finest stripes
-            return self.fractions[channel]
-        cache: collections.OrderedDict[tuple[int, float], ImageArray] = self._blurred  # type: ignore[attr-defined]
+        if sigma_px < 0.05:  # changes the finest stripes by a hundredth of their contrast
+            image: ImageArray = self.fractions[channel]
+            return image
         key = (channel, round(sigma_px, 6))
-        with self._lock:  # type: ignore[attr-defined]
-            if key not in cache:
-                cache[key] = np.maximum(blurred(self.fractions[channel], sigma_px), 0.0)  # rounding
-                while len(cache) > 2 * len(CHANNELS):
-                    cache.popitem(last=False)
-            return cache[key]
+        with self._lock:
+            if key not in self._blurred:
+                self._blurred[key] = np.maximum(blurred(self.fractions[channel], sigma_px), 0.0)  # rounding
+                while len(self._blurred) > 2 * len(CHANNELS):
+                    self._blurred.popitem(last=False)
+            return self._blurred[key]
 
 
 def from_image(image: npt.ArrayLike, pixel_size_nm: float | None = None, name: str = "image") -> Specimen:

@@ -53,7 +53,7 @@ class Swift:
 
 
 class SimulatorConfiguration:
-    """Our simulated instrument as the hardware of an AcquisitionTestContext; ``beside`` is hardware that comes first."""
+    """Our simulated instrument as the hardware of an AcquisitionTestContext."""
 
     def __init__(self, configuration_location: pathlib.Path) -> None:
         self.configuration_location = str(configuration_location)
