@@ -156,8 +156,7 @@ class ScanRegion:
     def raster_parameters(self, parameters: scan_base.ScanFrameParameters) -> scan_base.ScanFrameParameters:
         """A copy of the context's parameters that rasters this region pixel by pixel."""
         result = context_parameters(parameters)
-        if self.is_whole_context:
-            result.pixel_size = self.size_px
+        if self.is_whole_context and self.size_px == self.context_px:
             return result
         result.subscan_pixel_size = self.size_px
         result.subscan_fractional_size = self.fractional_size

@@ -117,6 +117,11 @@ class SwiftScanner:
         return self._device.scan_device_id
 
     @property
+    def channels(self) -> tuple[int, ...]:
+        """Indexes of the recorded channels, in the order of ``setup.channels``."""
+        return self._channels
+
+    @property
     def region(self) -> ScanRegion:
         """Where it scans."""
         return self._region
@@ -235,28 +240,30 @@ class SwiftScanner:
         The beam is ready for it no longer than needed.
         """
         device = self._device
+        self._raise_if_cancelled()
         while device.is_scanning:
-            self._raise_if_cancelled()
             # A device may need a moment to see that its last frame has ended.
+            self._raise_if_taken()
             time.sleep(_POLL_S)
+            self._raise_if_cancelled()
         device.set_frame_parameters(parameters)
-        beam.expose()
+        complete, bad, skip = False, False, 0
         try:
+            beam.expose()
             asked = device.start_frame(False)
             answered: int | None = asked
-            complete, bad, skip = False, False, 0
             while not (complete or bad):
-                self._raise_if_cancelled()
                 elements, complete, bad, area, answered, skip = device.read_partial(answered, skip)
+                # A cancelled device may call its half-filled frame complete.
+                self._raise_if_cancelled()
                 if not complete:
                     time.sleep(_POLL_S)
         finally:
             beam.rest()
+            if not complete:
+                device.cancel()
             device.stop()
-        # A cancelled device may call its half-filled frame complete.
-        self._raise_if_cancelled()
-        if self._hardware_source.is_playing:
-            raise DeviceError(f"The live view of {self.device_id} was started during the adaptive scan.")
+        self._raise_if_taken()
         if answered not in (asked, None):
             raise DeviceDataError(
                 f"{self.device_id} answered with the frame {answered} instead of {asked}; the command was lost."
@@ -361,6 +368,10 @@ class SwiftScanner:
                 logger.warning(message)
 
         return put_back
+
+    def _raise_if_taken(self) -> None:
+        if self._hardware_source.is_playing:
+            raise DeviceError(f"The live view of {self.device_id} was started during the adaptive scan.")
 
     def _raise_if_cancelled(self) -> None:
         if self._stopped.is_set():
