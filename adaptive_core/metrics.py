@@ -1,7 +1,7 @@
 """How good a completion is, where the truth is known.
 
 Images are compared after both have been scaled by the *truth's* range to [-1, 1], so that the scale of a detector does
-not matter and an estimate with the wrong contrast is not forgiven. Completions are judged whole, measured pixels included.
+not matter and an estimate with the wrong contrast is not forgiven. Measured pixels count like all others.
 """
 
 from __future__ import annotations
