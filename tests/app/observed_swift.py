@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import socketserver
+import sys
 import threading
 import typing
 
@@ -47,7 +48,7 @@ class _Handler(socketserver.StreamRequestHandler):
         if not windows:
             self.wfile.write(b"null\n")
             return
-        look = {"widgets": _widgets, "menus": _menus, "data_items": _data_items}[question]
+        look = {"widgets": _widgets, "menus": _menus, "data_items": _data_items, "modules": _modules}[question]
         windows[0].queue_task(lambda: answers.put(look(application)))
         self.wfile.write(json.dumps(answers.get(timeout=30)).encode() + b"\n")
 
@@ -126,3 +127,8 @@ def _data_items(application: Application.Application) -> list[Json]:
         }
         for item in _document_window(application).document_model.data_items
     ]
+
+
+def _modules(application: Application.Application) -> list[Json]:  # noqa: ARG001
+    """Names of the imported top-level packages."""
+    return sorted({name.partition(".")[0] for name in sys.modules})
