@@ -86,13 +86,13 @@ def _grid(side_nm: float, a: FloatArray, b: FloatArray, origin: FloatArray) -> F
     n = math.ceil(side_nm * 1.6 / min(np.hypot(*a), np.hypot(*b)))
     i, j = np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1), indexing="ij")
     points: FloatArray = origin + i.reshape(-1, 1) * a + j.reshape(-1, 1) * b
-    near: npt.NDArray[np.bool_] = (np.abs(points) < side_nm / 2 + 1.0).all(axis=1)
-    return np.compress(near, points, axis=0)
+    return np.compress(np.abs(points).max(axis=1) < side_nm / 2 + 1.0, points, axis=0)
 
 
 def _turn(points: FloatArray, angle_rad: float) -> FloatArray:
     cos, sin = math.cos(angle_rad), math.sin(angle_rad)
-    return points @ np.array([[cos, -sin], [sin, cos]])
+    turned: FloatArray = points @ np.array([[cos, -sin], [sin, cos]])
+    return turned
 
 
 def _specimen(name: str, canvas: _Canvas, view_nm: float, scattering: typing.Sequence[FloatArray]) -> Specimen:

@@ -13,7 +13,8 @@ from adaptive_core.scan_path import Size
 
 FloatArray = npt.NDArray[np.float64]
 
-CELLS = 1024  # along the longer side of the specimen
+PROBE_NM = 0.1  # the electrons of a probe are spread over about this, however finely its position is known
+CELLS = 1024  # at most, along the longer side of the specimen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class DoseMap:
     """
 
     def __init__(self, size_nm: tuple[float, float]) -> None:
-        self.cell_nm = max(size_nm) / CELLS
+        self.cell_nm = max(max(size_nm) / CELLS, PROBE_NM)
         shape: Size = (math.ceil(size_nm[0] / self.cell_nm - 1e-9), math.ceil(size_nm[1] / self.cell_nm - 1e-9))
         self.electrons: FloatArray = np.zeros(shape)
 

@@ -78,9 +78,10 @@ class BeamLag:
         Each position is measured ``step_us`` after the signal jumped to it: the error of the one before plus the jump,
         decayed by ``exp(-step_us / lag_us)``.
         """
-        if not lag_us or not len(positions_nm):
-            self._last = positions_nm[-1] if len(positions_nm) else self._last
-            self._error = np.zeros(2)
+        if not len(positions_nm):
+            return positions_nm
+        if not lag_us:
+            self._last, self._error = positions_nm[-1], np.zeros(2)
             return positions_nm
         first = positions_nm[0] if self._last is None else self._last
         jumps = -np.diff(positions_nm, axis=0, prepend=first[None])

@@ -1,4 +1,4 @@
-"""Specimens from image files: png, tif, npy, h5 and whatever else imageio reads."""
+"""Specimens from image files: png, tif, npy, h5 and the formats of Pillow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_image(path: pathlib.Path) -> tuple[npt.NDArray[np.generic], float | Non
         return _read_tiff(path)
     if suffix in (".h5", ".hdf5", ".hdf"):
         return _read_hdf5(path)
-    return np.asarray(iio.imread(path)), None
+    return np.asarray(iio.imread(path, plugin="pillow")), None
 
 
 def _read_tiff(path: pathlib.Path) -> tuple[npt.NDArray[np.generic], float | None]:
