@@ -1,0 +1,122 @@
+"""The training loop that every algorithm shares: schedule, running average of the weights, validation, checkpoints."""
+
+from __future__ import annotations
+
+import collections.abc
+import copy
+import dataclasses
+import math
+import time
+import typing
+
+import torch
+from torch import nn
+
+from adaptive_core.training.runs import RunFolder
+
+Network = typing.TypeVar("Network", bound=nn.Module)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When a training ends and what it does at which time.
+
+    Attributes:
+        minutes: length of the training, interruptions not counted; whichever of this and ``iterations`` ends first.
+        iterations: largest number of iterations.
+        average: decay of the running average of the weights, which is what is used in the end.
+        largest_gradient: norm to which gradients are cut.
+        validate_every_s: time between two validations, with a checkpoint each.
+    """
+
+    minutes: float
+    iterations: int
+    average: float = 0.999
+    largest_gradient: float = 1.0
+    validate_every_s: float = 180.0
+
+    def progress(self, iteration: int, elapsed_s: float) -> float:
+        """From 0 to 1 at the end."""
+        by_time = elapsed_s / (60 * self.minutes) if self.minutes > 0 else 1.0
+        return min(1.0, max(by_time, iteration / self.iterations if self.iterations > 0 else 1.0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitted(typing.Generic[Network]):
+    """What a training leaves: the averaged network, and how long it took."""
+
+    network: Network
+    iterations: int
+    minutes: float
+
+
+def cosine(progress: float, final: float = 0.02) -> float:
+    """Factor of the learning rate: 1 at progress 0, ``final`` at 1."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def fit(
+    network: Network,
+    run: RunFolder,
+    checkpoint: dict[str, typing.Any] | None,
+    schedule: Schedule,
+    learning_rate: collections.abc.Callable[[int, float], float],
+    step: collections.abc.Callable[[Network, int, float], tuple[torch.Tensor, dict[str, float]]],
+    validate: collections.abc.Callable[[Network], dict[str, float]],
+) -> Fitted[Network]:
+    """Train with Adam until the schedule ends.
+
+    Args:
+        network: to train; with ``checkpoint`` its state is replaced.
+        run: takes checkpoints and the learning curve.
+        checkpoint: where to go on, from ``run.open``; None starts from the beginning.
+        schedule: lengths and intervals.
+        learning_rate: for an iteration and the progress from 0 to 1.
+        step: gives the loss of an iteration and figures for the learning curve, which shows their running means.
+        validate: figures of the averaged network for the learning curve.
+    """
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate(0, 0.0))
+    iteration, earlier_s = 0, 0.0
+    if checkpoint is not None:
+        network.load_state_dict(checkpoint["network"])
+        average.load_state_dict(checkpoint["average"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        iteration, earlier_s = int(checkpoint["iteration"]), float(checkpoint["elapsed_s"])
+    means: dict[str, float] = {}
+    begin = time.monotonic() - earlier_s
+    elapsed_s = validated_s = earlier_s
+    while True:
+        progress = schedule.progress(iteration, elapsed_s)
+        if progress >= 1 or elapsed_s - validated_s > schedule.validate_every_s:
+            run.save(
+                {
+                    "network": network.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "iteration": iteration,
+                    "elapsed_s": elapsed_s,
+                }
+            )
+            run.log({"iteration": iteration, "seconds": elapsed_s, **means, **validate(average)})
+            validated_s = elapsed_s
+        if progress >= 1:
+            return Fitted(average, iteration, elapsed_s / 60)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(iteration, progress)
+        loss, figures = step(network, iteration, progress)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), schedule.largest_gradient)
+        optimizer.step()
+        iteration += 1
+        _average(average, network, min(schedule.average, (1 + iteration) / (10 + iteration)))
+        for name, value in figures.items():
+            means[name] = 0.99 * means.get(name, value) + 0.01 * value
+        elapsed_s = time.monotonic() - begin
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)

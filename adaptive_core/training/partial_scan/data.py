@@ -1,0 +1,93 @@
+"""Endless, augmented training truths from real and procedural images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, blur, random_crop, to_unit_range
+from adaptive_core.training.partial_scan.paths import random_path
+from adaptive_core.training.partial_scan.scans import measure, partial_scan, splat
+from adaptive_core.training.partial_scan.synthetic import synthetic_image
+
+DOSE_RANGE = (5.0, 1000.0)  # electrons a probe detects where the truth is 1
+
+
+def augment(image: FloatImage, rng: np.random.Generator, inversion: float = 0.3, sharp: float = 0.15) -> FloatImage:
+    """A truth in [-1, 1]: flipped and turned at random, inverted and left unblurred with the given probabilities."""
+    turned = np.rot90(image, int(rng.integers(4)))
+    if rng.random() < 0.5:
+        turned = turned[:, ::-1]
+    if rng.random() < inversion:
+        turned = -turned
+    truth = to_unit_range(np.ascontiguousarray(turned))
+    return truth if rng.random() < sharp else to_unit_range(blur(truth))
+
+
+class TruthSource:
+    """Truths of one size, drawn from a pool that is renewed all the time.
+
+    Cutting a crop or drawing a crystal costs more than turning one, so each is used several times, turned anew.
+
+    Args:
+        images: real images; None for procedural ones only.
+        size_px: side of the square truths.
+        rng: source of all randomness.
+        pool: number of images in the pool.
+        synthetic: fraction of procedural images beside real ones.
+    """
+
+    def __init__(
+        self, images: ImageSet | None, size_px: int, rng: np.random.Generator, pool: int = 512, synthetic: float = 0.4
+    ) -> None:
+        self.size_px = size_px
+        self._images = images
+        self._synthetic = synthetic if images is not None else 1.0
+        self._rng = rng
+        self._pool: list[FloatImage] = []
+        self._capacity = pool
+
+    def _fresh(self) -> FloatImage:
+        if self._images is None or self._rng.random() < self._synthetic:
+            return synthetic_image(self.size_px, self._rng)
+        return random_crop(self._images, self.size_px, self._rng)[0]
+
+    def draw(self, count: int) -> FloatImage:
+        """Truths in [-1, 1], shape (count, size_px, size_px), float32."""
+        while len(self._pool) < min(self._capacity, 2 * count):
+            self._pool.append(self._fresh())
+        for _ in range(max(1, count // 4)):
+            if len(self._pool) < self._capacity:
+                self._pool.append(self._fresh())
+            else:
+                self._pool[self._rng.integers(self._capacity)] = self._fresh()
+        chosen = self._rng.integers(0, len(self._pool), count)
+        return np.stack([augment(self._pool[i], self._rng) for i in chosen])
+
+
+def partial_batch(
+    truths: FloatImage, rng: np.random.Generator, noise_free: float = 0.5, soft: float = 0.12
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Partial scans of truths, shape (B, H, W), along random paths at random dose.
+
+    Returns:
+        The generator's input (B, 2, H, W), and the mean and standard deviation of the measured values, (B, 1, 1, 1).
+        A fraction ``soft`` of the scans is splatted with bilinear weights, so that the generator also serves as the
+        differentiable model through which a policy learns.
+    """
+    size_px = (truths.shape[1], truths.shape[2])
+    partials, moments = [], []
+    for truth in truths:
+        positions = random_path(size_px, rng)
+        dose = None if rng.random() < noise_free else float(np.exp(rng.uniform(*np.log(DOSE_RANGE))))
+        values = measure(truth, positions, dose, rng)
+        scan = partial_scan(values, positions, size_px)
+        partial = torch.from_numpy(scan.partial)
+        if rng.random() < soft:
+            standardised = torch.from_numpy((values - scan.mean) / scan.sd).float()
+            inside = torch.from_numpy(np.clip(positions, 0, np.asarray(size_px))).float()
+            partial = splat(standardised[None], inside[None], size_px)[0]
+        partials.append(partial)
+        moments.append((scan.mean, scan.sd))
+    mean, sd = torch.tensor(moments, dtype=torch.float32).T[:, :, None, None, None]
+    return torch.stack(partials), mean, sd

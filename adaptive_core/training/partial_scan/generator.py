@@ -1,0 +1,226 @@
+"""Train a generator that completes arbitrary partial scans and predicts its own error.
+
+``python -m adaptive_core.training.partial_scan.generator --images DIR --minutes 45``
+
+It is trained on many kinds of path, coverages and doses at once, so that it serves any policy and completes a scan at
+every stage. The image is fitted by squared error in units of the truth ([-1, 1], as in Ede 2021, Eq. 13); the predicted
+variance by the likelihood of the squared error, without a gradient into the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import dataclasses
+import logging
+import pathlib
+
+import numpy as np
+import torch
+
+from adaptive_core import model_card
+from adaptive_core.errors import ModelError
+from adaptive_core.training.export import read_weights, to_onnx, write_model
+from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
+from adaptive_core.training.partial_scan import evaluate
+from adaptive_core.training.partial_scan.data import TruthSource, partial_batch
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, load_images, validation_crops
+from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
+from adaptive_core.training.runs import RunFolder
+
+MODEL_NAME = "partial_scan_generator"
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """Arguments of the training.
+
+    Attributes:
+        images: folder of real images; None trains on procedural images only.
+        minutes: length of the training; the learning rate decays over it.
+        iterations: largest number of iterations.
+        seed: of the network's initial weights, data and paths.
+        learning_rate: highest learning rate of Adam, reached after ``warm_up`` iterations.
+        batch: scans an iteration at 96 x 96 px; larger ones come in proportionally smaller batches.
+        sizes_px: sides of the training truths, with ``size_weights`` the odds of each.
+        channels, blocks: of the network.
+        error_weight: weight of the likelihood of the predicted error.
+        average: decay of the running average of the weights, which is what is exported.
+        validate_every_s: time between two validations and checkpoints.
+        validation_crops: number of validation crops during training.
+        bfloat16: mixed precision, several times faster on processors that have matrix units for it.
+        threads: of PyTorch.
+    """
+
+    images: pathlib.Path | None = None
+    minutes: float = 45.0
+    iterations: int = 1_000_000
+    seed: int = 1
+    learning_rate: float = 1.5e-3
+    warm_up: int = 300
+    batch: int = 16
+    sizes_px: tuple[int, ...] = (96, 160, 224)
+    size_weights: tuple[float, ...] = (0.82, 0.12, 0.06)
+    channels: tuple[int, int, int] = (32, 64, 128)
+    blocks: tuple[int, int, int] = (2, 2, 3)
+    error_weight: float = 0.02
+    average: float = 0.999
+    validate_every_s: float = 180.0
+    validation_crops: int = 100
+    bfloat16: bool = True
+    threads: int = 1
+
+
+def loss(
+    network: Generator, truths: torch.Tensor, partial: torch.Tensor, mean: torch.Tensor, sd: torch.Tensor, weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of a batch and its mean squared error in units of the truth; ``truths`` has the shape (B, 1, H, W)."""
+    image, log_variance = network(partial)
+    standardised_error = image - (truths - mean) / sd
+    mse = (standardised_error * sd).square().mean(dim=(1, 2, 3)).clamp(max=4.0)
+    squared = standardised_error.detach().square()
+    likelihood = 0.5 * (log_variance + squared * torch.exp(-log_variance)).mean()
+    # The root lets images that are nearly right count beside hopeless ones.
+    return (mse + 1e-4).sqrt().mean() + weight * likelihood, mse.mean()
+
+
+def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
+    """Train, and export the model with its card. Returns the path of the ONNX file in ``out``.
+
+    Raises:
+        InvalidInputError: unusable images, or a folder with another run.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    run = RunFolder(out, config)
+    images = None if config.images is None else load_images(config.images, "train")
+    held_out = None if config.images is None else load_images(config.images, "validation")
+    checkpoint = run.open(resume)
+    rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
+    sources = [TruthSource(images, size, rng) for size in config.sizes_px]
+
+    def step(network: Generator, _iteration: int, _progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+        truths = _truths(config, sources, rng)
+        partial, mean, sd = partial_batch(truths, rng)
+        partial = partial.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+            total, mse = loss(network, torch.from_numpy(truths)[:, None], partial, mean, sd, config.error_weight)
+        return total, {"training": float(mse.detach())}
+
+    fitted = fit(
+        Generator(config.channels, config.blocks).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        run,
+        checkpoint,
+        Schedule(config.minutes, config.iterations, config.average, 0.5, config.validate_every_s),
+        lambda iteration, progress: config.learning_rate * min(1, (iteration + 1) / config.warm_up) * cosine(progress),
+        step,
+        _validation(held_out, config),
+    )
+    return _export(fitted, config, run, images, held_out)
+
+
+def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.Generator) -> FloatImage:
+    source = sources[rng.choice(len(sources), p=config.size_weights)]
+    smallest_px = config.sizes_px[0]
+    truths = source.draw(max(1, round(config.batch * (smallest_px / source.size_px) ** 2)))
+    # Regions are not always square.
+    height = int(rng.integers(smallest_px // SIZE_MULTIPLE, source.size_px // SIZE_MULTIPLE + 1)) * SIZE_MULTIPLE
+    return truths[:, :height]
+
+
+def _validation(
+    held_out: ImageSet | None, config: GeneratorConfig
+) -> collections.abc.Callable[[Generator], dict[str, float]]:
+    """Errors of a network along static paths on held-out images (procedural ones where there are none)."""
+    if config.validation_crops == 0:
+        return lambda _network: {}
+    if held_out is not None:
+        truths, _ = validation_crops(held_out, 96, config.validation_crops, seed=1)
+    else:
+        truths = TruthSource(None, 96, np.random.default_rng(12345)).draw(config.validation_crops)
+    walks = {name: evaluate.static_positions(name, (96, 96), 400) for name in ("spiral", "uniform-grid")}
+    return lambda network: {
+        name: float(evaluate.errors(evaluate.torch_completion(network), truths, positions).mean())
+        for name, positions in walks.items()
+    }
+
+
+def export(network: Generator) -> bytes:
+    """The network as ONNX, with free height and width."""
+    free = {2: "H", 3: "W"}
+    return to_onnx(
+        network,
+        {"partial": torch.zeros(1, 2, 96, 96)},
+        ("image", "log_variance"),
+        {"partial": free, "image": free, "log_variance": free},
+    )
+
+
+def generator_from_onnx(path: pathlib.Path) -> Generator:
+    """The network of an exported generator, with its weights. Raises ModelError if the file is no such export."""
+    weights = read_weights(path)
+    try:
+        channels = tuple(len(weights[f"{name}.weight"]) for name in ("stem", "to_middle", "to_coarse"))
+        blocks = tuple(
+            sum(name.startswith(f"{part}.") and name.endswith(".first.weight") for name in weights)
+            for part in ("encode_fine", "encode_middle", "centre")
+        )
+        network = Generator(channels, blocks)  # type: ignore[arg-type]
+        network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(f"{path.name} is not a generator that was trained here: {error}.") from error
+    return network
+
+
+def _export(
+    fitted: Fitted[Generator],
+    config: GeneratorConfig,
+    run: RunFolder,
+    images: ImageSet | None,
+    held_out: ImageSet | None,
+) -> pathlib.Path:
+    card = model_card.ModelCard(
+        kind="partial_scan_generator",
+        name="Universal completion",
+        description="Completes partial scans along any path, removes shot noise and predicts its error.",
+        size_multiple=SIZE_MULTIPLE,
+        values=model_card.STANDARDISED,
+        trained_on="Procedural crystals, particles and films"
+        + (
+            "" if images is None else f", and {images.count} experimental STEM images of {len(images.groups)} specimens"
+        ),
+        training={
+            "config": run.config,
+            "seed": config.seed,
+            "command": "python -m adaptive_core.training.partial_scan.generator --images DIR",
+            "minutes": round(fitted.minutes, 1),
+            "iterations": fitted.iterations,
+        },
+        scores=()
+        if held_out is None
+        else evaluate.generator_scores(evaluate.torch_completion(fitted.network), held_out),
+        licence="GPL-3.0-or-later",
+        sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
+    )
+    path = run.path / f"{MODEL_NAME}.onnx"
+    write_model(path, export(fitted.network), card)
+    return path
+
+
+def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
+    """Command line of this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=pathlib.Path)
+    parser.add_argument("--minutes", type=float, default=GeneratorConfig.minutes)
+    parser.add_argument("--iterations", type=int, default=GeneratorConfig.iterations)
+    parser.add_argument("--seed", type=int, default=GeneratorConfig.seed)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "generator")
+    arguments = vars(parser.parse_args(argv))
+    out, resume = arguments.pop("out"), arguments.pop("resume")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    return train(GeneratorConfig(**arguments), out, resume)
+
+
+if __name__ == "__main__":
+    main()

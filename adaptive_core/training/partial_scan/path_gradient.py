@@ -1,0 +1,306 @@
+"""Train a recurrent policy by the true gradient of the completion's error with respect to the scan path.
+
+``python -m adaptive_core.training.partial_scan.path_gradient --images DIR --minutes 30``
+
+Ede (2021) trains a critic because his partial scans are not differentiable in the actions. Here they are: values are
+sampled, and put on the generator's input, by bilinear interpolation, so the error of the completion is propagated
+through a frozen generator, the path, and the recurrent policy that chose it. The policy first imitates an even path (it
+follows a square spiral from wherever it is), because from a random start the gradient finds no way out of bad paths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import dataclasses
+import logging
+import math
+import pathlib
+
+import numpy as np
+import torch
+
+from adaptive_core import model_card
+from adaptive_core.model_library import LoadedModel
+from adaptive_core.partial_scan.generator import OnnxGenerator
+from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.scan_path import FloatArray, Size
+from adaptive_core.training.export import to_onnx, write_model
+from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
+from adaptive_core.training.partial_scan import evaluate, paths
+from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource
+from adaptive_core.training.partial_scan.environment import Rollout, Teacher, rollout
+from adaptive_core.training.partial_scan.generator import generator_from_onnx
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, load_images, validation_crops
+from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
+from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
+from adaptive_core.training.runs import RunFolder
+
+MODEL_NAME = "partial_scan_policy_recurrent"
+_CURVE_SLACK = 1.06  # length of the imitated curve over that of the path, whose chords cut its corners
+
+
+@dataclasses.dataclass(frozen=True)
+class PathGradientConfig:
+    """Arguments of the training.
+
+    Attributes:
+        generator: ONNX file of the generator through which the gradient flows.
+        images: folder of real images; None trains on procedural images only.
+        minutes: length of the training.
+        iterations: largest number of iterations.
+        seed: of the policy's initial weights, data and exploration.
+        imitation: fraction of the training spent on imitation.
+        learning_rate: of Adam, for imitation and (times ``gradient_rate``) for the gradient; it decays by a cosine.
+        batch: walks an iteration at 96 x 96 px.
+        noise_rad: scale of the exploration at the start; it decays to a fifth.
+        anchor: fraction of later iterations that still imitate, on larger regions, where the gradient is too costly.
+        average: decay of the running average of the weights, which is what is exported.
+        validate_every_s: time between two validations and checkpoints.
+        validation_crops: number of validation crops during training.
+        bfloat16: mixed precision for the generator.
+        threads: of PyTorch.
+    """
+
+    generator: pathlib.Path = pathlib.Path("models/partial_scan_generator.onnx")
+    images: pathlib.Path | None = None
+    minutes: float = 30.0
+    iterations: int = 1_000_000
+    seed: int = 1
+    imitation: float = 0.2
+    learning_rate: float = 1e-3
+    gradient_rate: float = 0.4
+    batch: int = 24
+    noise_rad: float = 0.1
+    anchor: float = 0.1
+    average: float = 0.998
+    validate_every_s: float = 120.0
+    validation_crops: int = 100
+    bfloat16: bool = True
+    threads: int = 1
+
+
+def square_spiral_teacher(size_px: Size, segments: int, batch: int) -> Teacher:
+    """A teacher that follows the square spiral of the path's length from wherever the walks are."""
+    curve = paths.square_spiral(size_px, _CURVE_SLACK * segments * paths.SEGMENT_PX)
+    reached = [0] * batch
+
+    def teach(step: int, position: torch.Tensor) -> torch.Tensor:
+        if step == 0:
+            reached[:] = [0] * batch
+        directions: list[FloatArray] = []
+        for i, place in enumerate(position.numpy().astype(np.float64)):
+            direction, reached[i] = paths.pursue(curve, place, reached[i])
+            directions.append(direction)
+        return torch.from_numpy(np.stack(directions)).float()
+
+    return teach
+
+
+def imitation_loss(
+    policy: RecurrentPolicy, truths: torch.Tensor, segments: int, noise_rad: float, share: float
+) -> torch.Tensor:
+    """One minus the cosine between the policy's directions and the teacher's, where the policy's own walks led."""
+    teacher = square_spiral_teacher((truths.shape[1], truths.shape[2]), segments, len(truths))
+    wanted: list[torch.Tensor] = []
+
+    def listen(step: int, position: torch.Tensor) -> torch.Tensor:
+        wanted.append(teacher(step, position))
+        return wanted[-1]
+
+    walk = rollout(policy, truths, segments, noise_rad, teacher=listen, teacher_share=share)
+    return (1 - (walk.proposals * torch.stack(wanted, 1)).sum(dim=-1)).mean()
+
+
+def completion_errors(generator: Generator, walk: Rollout, truths: torch.Tensor, bfloat16: bool) -> torch.Tensor:
+    """Squared error (B,) of the completions in units of the truths, at most 4 (Ede 2021, Eq. 13)."""
+    partial = walk.partial((truths.shape[1], truths.shape[2]))
+    mean, sd = walk.standardisation()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        image = generator(partial.contiguous(memory_format=torch.channels_last))[0]
+    completed = image[:, 0] * sd[..., None] + mean[..., None]
+    mse: torch.Tensor = (completed - truths).square().mean(dim=(1, 2)).clamp(max=4.0)
+    return mse
+
+
+class _Truths:
+    """Batches of truths with the number of segments to spend on them."""
+
+    def __init__(self, images: ImageSet | None, rng: np.random.Generator, batch: int) -> None:
+        self._rng, self._batch = rng, batch
+        self._sources = {
+            size: TruthSource(images, size, rng, pool) for size, pool in ((96, 512), (160, 128), (288, 48))
+        }
+
+    def _draw(self, size_px: Size) -> tuple[torch.Tensor, int]:
+        side = min(size for size in self._sources if size >= max(size_px))
+        count = max(2, round(self._batch * 96**2 / (size_px[0] * size_px[1])))
+        coverage = paths.PAPER_COVERAGE * (1.0 if self._rng.random() < 0.7 else math.exp(self._rng.uniform(-0.5, 0.5)))
+        segments = round(size_px[0] * size_px[1] * coverage / paths.PROBES_PER_SEGMENT)
+        truths: FloatImage = self._sources[side].draw(count)[:, : size_px[0], : size_px[1]]
+        return torch.from_numpy(np.ascontiguousarray(truths)), max(segments, 2)
+
+    def usual(self) -> tuple[torch.Tensor, int]:
+        """Mostly the paper's region, sometimes a larger or an oblong one."""
+        if self._rng.random() < 0.75:
+            return self._draw((96, 96))
+        return self._draw(self._size(96, 160))
+
+    def any_size(self) -> tuple[torch.Tensor, int]:
+        """Regions up to 288 px a side."""
+        return self._draw(self._size(80, 288))
+
+    def _size(self, smallest_px: int, largest_px: int) -> Size:
+        height, width = self._rng.integers(smallest_px // SIZE_MULTIPLE, largest_px // SIZE_MULTIPLE + 1, 2)
+        if self._rng.random() < 0.5:
+            width = height
+        return int(height) * SIZE_MULTIPLE, int(width) * SIZE_MULTIPLE
+
+
+def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
+    """Train, and export the policy with its card. Returns the path of the ONNX file in ``out``.
+
+    Raises:
+        InvalidInputError: unusable images or generator, or a folder with another run.
+    """
+    torch.set_num_threads(config.threads)
+    run = RunFolder(out, config)
+    images = None if config.images is None else load_images(config.images, "train")
+    held_out = None if config.images is None else load_images(config.images, "validation")
+    generator = generator_from_onnx(config.generator).requires_grad_(False)
+    generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    checkpoint = run.open(resume)
+    start = 0 if checkpoint is None else int(checkpoint["iteration"])
+    torch.manual_seed(config.seed + start)
+    rng = np.random.default_rng([config.seed, start])
+    truths = _Truths(images, rng, config.batch)
+    typical = 0.05  # running mean of the errors: losses are normalised by it (Ede 2021, Eq. 14)
+
+    def step(policy: RecurrentPolicy, _iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+        nonlocal typical
+        noise_rad = config.noise_rad * (1 - 0.8 * progress)
+        imitates = progress < config.imitation
+        if imitates or rng.random() < config.anchor:
+            batch, segments = truths.any_size() if rng.random() < 0.4 or not imitates else truths.usual()
+            taught = max(0.0, 0.6 - progress / config.imitation) if imitates else 0.0
+            loss = imitation_loss(policy, batch, segments, noise_rad, taught)
+            return loss, {"imitation": float(loss.detach())}
+        batch, segments = truths.usual()
+        dose = None
+        if rng.random() < 0.4:
+            low, high = np.log(DOSE_RANGE)
+            dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
+        walk = rollout(policy, batch, segments, noise_rad, dose)
+        error = completion_errors(generator, walk, batch, config.bfloat16).mean()
+        typical = 0.99 * typical + 0.01 * float(error.detach())
+        return error / typical, {"training": float(error.detach())}
+
+    fitted = fit(
+        RecurrentPolicy(),
+        run,
+        checkpoint,
+        Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s),
+        lambda _iteration, progress: (
+            config.learning_rate * cosine(progress) * (1.0 if progress < config.imitation else config.gradient_rate)
+        ),
+        step,
+        _validation(held_out, generator, config),
+    )
+    return _export(fitted, config, run, images, held_out)
+
+
+def _validation(
+    held_out: ImageSet | None, generator: Generator, config: PathGradientConfig
+) -> collections.abc.Callable[[RecurrentPolicy], dict[str, float]]:
+    """Error on held-out images (procedural ones where there are none), sampled as a scan samples."""
+    if config.validation_crops == 0:
+        return lambda _policy: {}
+    if held_out is not None:
+        crops, _ = validation_crops(held_out, 96, config.validation_crops, seed=1)
+    else:
+        crops = TruthSource(None, 96, np.random.default_rng(12345)).draw(config.validation_crops)
+    truths = torch.from_numpy(crops)
+
+    @torch.no_grad()
+    def validate(policy: RecurrentPolicy) -> dict[str, float]:
+        walk = rollout(policy, truths, 20, nearest=True)
+        completion = evaluate.torch_completion(generator)
+        positions = list(walk.positions.numpy().astype(np.float64))
+        return {"validation": float(evaluate.errors(completion, crops, positions).mean())}
+
+    return validate
+
+
+def export(policy: RecurrentPolicy) -> bytes:
+    """The policy as ONNX, for one decision."""
+    inputs = {
+        "values": torch.zeros(1, paths.PROBES_PER_SEGMENT),
+        "position": torch.zeros(1, 2),
+        "remaining": torch.ones(1, 1),
+        "state": torch.zeros(1, policy.state_size),
+    }
+    return to_onnx(policy, inputs, ("direction", "state_out"))
+
+
+def _export(
+    fitted: Fitted[RecurrentPolicy],
+    config: PathGradientConfig,
+    run: RunFolder,
+    images: ImageSet | None,
+    held_out: ImageSet | None,
+) -> pathlib.Path:
+    card = model_card.ModelCard(
+        kind="partial_scan_policy",
+        name="Recurrent walk",
+        description="Walks from the centre in connected segments and turns by what it sees along them.",
+        action="direction",
+        observes=("values", "position", "remaining"),
+        probes_per_segment=paths.PROBES_PER_SEGMENT,
+        probe_spacing_px=paths.PROBE_SPACING_PX,
+        values=model_card.STANDARDISED,
+        trained_on="Procedural crystals, particles and films"
+        + (
+            "" if images is None else f", and {images.count} experimental STEM images of {len(images.groups)} specimens"
+        ),
+        training={
+            "config": run.config,
+            "seed": config.seed,
+            "command": "python -m adaptive_core.training.partial_scan.path_gradient --images DIR",
+            "minutes": round(fitted.minutes, 1),
+            "iterations": fitted.iterations,
+        },
+        licence="GPL-3.0-or-later",
+        sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
+    )
+    path = run.path / f"{MODEL_NAME}.onnx"
+    model = export(fitted.network)
+    write_model(path, model, card)
+    if held_out is not None:
+        # Scored as the product runs it, so it must be a model first.
+        scores = evaluate.policy_scores(
+            OnnxPolicy(LoadedModel(path.read_bytes(), path)),
+            OnnxGenerator(LoadedModel(config.generator.read_bytes(), config.generator)),
+            held_out,
+        )
+        write_model(path, model, dataclasses.replace(card, scores=scores))
+    return path
+
+
+def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
+    """Command line of this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=pathlib.Path)
+    parser.add_argument("--generator", type=pathlib.Path, default=PathGradientConfig.generator)
+    parser.add_argument("--minutes", type=float, default=PathGradientConfig.minutes)
+    parser.add_argument("--iterations", type=int, default=PathGradientConfig.iterations)
+    parser.add_argument("--seed", type=int, default=PathGradientConfig.seed)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "path-gradient")
+    arguments = vars(parser.parse_args(argv))
+    out, resume = arguments.pop("out"), arguments.pop("resume")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    return train(PathGradientConfig(**arguments), out, resume)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What every training run shares: its folder, checkpoints that can be resumed, and learning curves."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import pathlib
+import typing
+
+import matplotlib.figure
+import torch
+
+from adaptive_core.errors import InvalidInputError
+
+logger = logging.getLogger(__name__)
+
+_BUDGET_FIELDS = frozenset({"minutes", "iterations", "images", "threads"})
+
+
+class RunFolder:
+    """Files of one run: ``checkpoint.pt``, ``curve.csv``, ``curve.png`` and whatever the algorithm adds.
+
+    Args:
+        path: the folder; made if there is none.
+        config: the algorithm's arguments. All of them but the budget must agree with a checkpoint that is resumed.
+    """
+
+    def __init__(self, path: pathlib.Path, config: typing.Any) -> None:
+        self.path = path
+        self.config: dict[str, typing.Any] = {
+            name: str(value) if isinstance(value, pathlib.Path) else value
+            for name, value in dataclasses.asdict(config).items()
+        }
+        self._checkpoint = path / "checkpoint.pt"
+        self._curve = path / "curve.csv"
+
+    def open(self, resume: bool) -> dict[str, typing.Any] | None:
+        """Make the folder; with ``resume`` return its checkpoint, if there is one.
+
+        Raises:
+            InvalidInputError: the folder holds a run that is not to be resumed, or one with another config. Nothing is
+                overwritten then.
+        """
+        if not self._checkpoint.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._curve.unlink(missing_ok=True)
+            return None
+        if not resume:
+            raise InvalidInputError(f"{self.path} holds a training run already; resume it or choose another folder.")
+        checkpoint: dict[str, typing.Any] = torch.load(self._checkpoint, weights_only=True)
+        for name, value in self.config.items():
+            found = checkpoint["config"].get(name)
+            if name not in _BUDGET_FIELDS and found != _plain(value):
+                raise InvalidInputError(f"The checkpoint in {self.path} has {name} = {found!r}, not {_plain(value)!r}.")
+        return checkpoint
+
+    def save(self, state: dict[str, typing.Any]) -> None:
+        """Write the checkpoint; an interruption leaves the one before."""
+        new = self._checkpoint.with_suffix(".new")
+        torch.save({**state, "config": {name: _plain(value) for name, value in self.config.items()}}, new)
+        new.replace(self._checkpoint)
+
+    def log(self, row: dict[str, float]) -> None:
+        """Append a row to the learning curve and draw it anew."""
+        is_new = not self._curve.exists()
+        with self._curve.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+        draw_curve(self._curve, self._curve.with_suffix(".png"))
+        logger.info("  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+
+
+def _plain(value: typing.Any) -> typing.Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def draw_curve(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Draw every column of a learning curve (CSV, first two columns ``iteration, seconds``) against the iteration."""
+    with source.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    iterations = [float(row["iteration"]) for row in rows]
+    for name in list(rows[0])[2:]:
+        axes.plot(iterations, [float(row[name]) for row in rows], marker=".", label=name)
+    axes.set(xlabel="iteration", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    figure.savefig(target, dpi=110)
