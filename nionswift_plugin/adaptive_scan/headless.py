@@ -16,6 +16,9 @@ from nion.utils import Registry
 from adaptive_core.errors import InvalidInputError
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders, user_folders
 
+SIMULATOR_ID = "adaptive_simulator_scan"
+"""Scan device of the simulated instrument."""
+
 
 class _Interface(TestUI.UserInterface):
     """Swift's user interface without a screen, with the folders of a real one."""
@@ -48,9 +51,12 @@ def headless_swift(folders: SwiftFolders | None = None) -> collections.abc.Itera
     logging.getLogger().setLevel(logging.WARNING)
     ApplicationData.set_file_path(folders.configuration / "nionswift_appdata.json")
     PlugInManager.load_plug_ins(str(folders.documents), str(folders.data), None)
+    # It tells plug-ins, as in the application, that all hardware has been registered.
+    Registry.register_component(application, {"application"})
     try:
         yield application
     finally:
+        Registry.unregister_component(application, {"application"})
         HardwareSource.HardwareSourceManager().abort_all_and_close()
         PlugInManager.unload_plug_ins()
         asyncio.set_event_loop(None)
@@ -67,9 +73,14 @@ def scan_sources() -> dict[str, scan_base.ScanHardwareSource]:
     return {source.hardware_source_id: source for source in sources}
 
 
-def find_scan_source(device_id: str) -> scan_base.ScanHardwareSource:
-    """The scan device with this identifier. Raises InvalidInputError naming those that there are."""
+def find_scan_source(device_id: str | None = None) -> scan_base.ScanHardwareSource:
+    """The scan device with this identifier; by default the simulator where it is attached, else Swift's first device.
+
+    Raises InvalidInputError naming the devices that there are.
+    """
     sources = scan_sources()
+    if device_id is None:
+        device_id = SIMULATOR_ID if SIMULATOR_ID in sources else next(iter(sources), "")
     if device_id not in sources:
         raise InvalidInputError(f"There is no scan device {device_id!r}; there are: {', '.join(sources) or 'none'}.")
     return sources[device_id]

@@ -1,0 +1,106 @@
+"""``adaptive-scan scan``: an adaptive scan through Swift's instruments, without a window."""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import contextlib
+import datetime
+import pathlib
+import signal
+import time
+
+from adaptive_core.errors import AdaptiveScanError, InvalidInputError
+from adaptive_core.model_library import ModelLibrary
+from adaptive_core.partial_scan import FinishReason
+from nionswift_plugin.adaptive_scan.command_line.scan_report import Latencies, ScanReport, scan_report, write_picture
+from nionswift_plugin.adaptive_scan.command_line.scan_request import (
+    PreparedScan,
+    add_scan_arguments,
+    load_models,
+    prepare_scan,
+    scan_request,
+)
+from nionswift_plugin.adaptive_scan.headless import headless_swift
+from nionswift_plugin.adaptive_scan.swift_folders import user_folders
+from nionswift_plugin.adaptive_scan.swift_scanner import SwiftScanner
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this command."""
+    add_scan_arguments(parser)
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder for the journal and summary.png")
+    parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Scan and report; 0 only if the scan was completed."""
+    request = scan_request(options)
+    folders = user_folders()
+    models = load_models(request, ModelLibrary([folders.models]))
+    out = make_folder(options.out or folders.runs)
+    with headless_swift(folders):
+        prepared = prepare_scan(request, models)
+        report, failure = run_scan(prepared, out, with_picture=options.out is not None)
+    for line in [report.to_json()] if options.json else report.lines():
+        print(line)
+    if failure is not None:
+        raise failure
+    return 0 if report.finish_reason == FinishReason.COMPLETED else 1
+
+
+def make_folder(folder: pathlib.Path) -> pathlib.Path:
+    """Make a folder for results. Raises InvalidInputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+    return folder
+
+
+def run_scan(
+    prepared: PreparedScan, out: pathlib.Path, *, with_picture: bool
+) -> tuple[ScanReport, AdaptiveScanError | None]:
+    """Carry out a scan and write its journal and picture; the report, and why it failed if it did."""
+    journal = out / f"scan-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}.h5"
+    episode = prepared.episode(journal)
+    latencies = Latencies()
+    failure: AdaptiveScanError | None = None
+    begin = time.perf_counter()
+    with _interrupt_cancels(prepared.scanner):
+        try:
+            for step in episode.run():
+                latencies.add(step)
+        except AdaptiveScanError as error:
+            failure = error
+    seconds = time.perf_counter() - begin
+    truth = prepared.truth()
+    report = scan_report(
+        prepared,
+        episode,
+        truth=truth,
+        latencies=latencies,
+        seconds=seconds,
+        journal=journal,
+    )
+    if with_picture:
+        write_picture(
+            out,
+            size_px=prepared.plan.setup.size_px,
+            actions=episode.scan.actions,
+            estimate=episode.estimate,
+            truth=truth,
+            pixel_size_nm=prepared.plan.setup.pixel_size_nm,
+            caption=report.lines(),
+        )
+    return report, failure
+
+
+@contextlib.contextmanager
+def _interrupt_cancels(scanner: SwiftScanner) -> collections.abc.Iterator[None]:
+    """Ctrl+C ends the scan as cancelled, with everything put back and recorded."""
+    before = signal.signal(signal.SIGINT, lambda *_: scanner.cancel())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
