@@ -343,21 +343,23 @@ class ScanDevice(scan_base.ScanDevice):
         if frame is self._frame:
             self._frame = None
         if not frame.cancelled:
-            self._rest(frame)
+            now_s = time.perf_counter()
+            planned_s = frame.start_s + frame.exposure.duration_us * 1e-6
+            self._rest(frame, now_s if frame.clocked else min(planned_s, now_s))
 
-    def _rest(self, frame: _Frame) -> None:
+    def _rest(self, frame: _Frame, since_s: float) -> None:
         exposure = frame.exposure
         exposure.finish()
         y, x = exposure.geometry.positions_nm(max(exposure.done - 1, 0), max(exposure.done, 1))[0]
         self._resting_nm = (float(y), float(x))
-        self._idle_since_s = time.perf_counter()
+        self._idle_since_s = since_s
 
     def cancel(self) -> None:
         """End the frame now; what was not measured stays zero."""
         with self._lock:
             if self._frame and not self._frame.cancelled:
                 self._frame.cancelled = True
-                self._rest(self._frame)
+                self._rest(self._frame, time.perf_counter())
 
     def stop(self) -> None:
         """Scan no further frame after this one, which is what happens anyway if nobody reads one."""
