@@ -89,6 +89,7 @@ class SwiftScanner:
         self._channels = tuple(hardware_source.get_enabled_channel_indexes() if channels is None else channels)
         self._context = context_parameters(parameters or hardware_source.get_current_frame_parameters())
         self._context.enabled_channel_indexes = sorted(self._channels)
+        self._context_dict = self._context.as_dict()
         self._check_fit()
         self.abilities = ScannerAbilities(
             positions_per_command=_positions_per_command(self._device),
@@ -299,21 +300,25 @@ class SwiftScanner:
 
     def _segment_parameters(self, segment: Segment) -> scan_base.ScanFrameParameters:
         geometry = segment_to_subscan(self._region.segment_to_context_px(segment), self._region.context_px)
-        parameters = self.context
-        parameters.subscan_pixel_size = geometry.pixel_size
-        parameters.subscan_fractional_size = geometry.fractional_size
-        parameters.subscan_fractional_center = geometry.fractional_center
-        parameters.subscan_rotation = geometry.rotation_rad
-        return parameters
+        return self._frame_parameters(
+            subscan_pixel_size=geometry.pixel_size,
+            subscan_fractional_size=geometry.fractional_size,
+            subscan_fractional_center=geometry.fractional_center,
+            subscan_rotation=geometry.rotation_rad,
+        )
 
     def _path_parameters(self, positions: Positions) -> scan_base.ScanFrameParameters:
-        parameters = self.context
         # The size makes Swift's plumbing expect one row; the geometry is that of the list.
-        parameters.subscan_pixel_size = 1, positions.probes
-        parameters.subscan_fractional_size = 1 / self._region.context_px[0], 1.0
-        parameters.subscan_fractional_center = 0.5, 0.5
-        parameters.set_parameter("scan_path", self._region.to_fractions(positions.positions).tolist())
-        return parameters
+        return self._frame_parameters(
+            subscan_pixel_size=(1, positions.probes),
+            subscan_fractional_size=(1 / self._region.context_px[0], 1.0),
+            subscan_fractional_center=(0.5, 0.5),
+            scan_path=self._region.to_fractions(positions.positions).tolist(),
+        )
+
+    def _frame_parameters(self, **parameters: object) -> scan_base.ScanFrameParameters:
+        """The context's parameters and these. Swift's own copies are deep ones, which take longer than a segment."""
+        return type(self._context)({**self._context_dict, **parameters})
 
     def _check_fit(self) -> None:
         """Whether channels and context are what the device has."""

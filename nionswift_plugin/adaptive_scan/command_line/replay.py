@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from adaptive_core.errors import InvalidInputError
+from adaptive_core.errors import InvalidInputError, JournalError
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan.record import replay
 from nionswift_plugin.adaptive_scan.command_line.scan_report import write_picture
@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Rebuild a run."""
     path = _find_journal(options.run)
-    told = replay(path, ModelLibrary([user_folders().models]), options.channel)
+    try:
+        told = replay(path, ModelLibrary([user_folders().models]), options.channel)
+    except JournalError as error:
+        # A journal that was asked for by name is input like any other.
+        raise InvalidInputError(str(error)) from error
     setup, journal = told.plan.setup, told.journal
     dose = journal.entries[-1].dose_e_per_A2
     lines = [
