@@ -17,7 +17,9 @@ from adaptive_core.simulation.microscope import Microscope
 from adaptive_core.simulation.settings import Delivered, InstrumentSettings
 from simulator_device.camera import Camera, CameraModule
 from simulator_device.instrument import Column, Instrument
-from simulator_device.scan_device import ScanDevice, ScanModule, raster_of
+from simulator_device.scan_device import ScanDevice
+from simulator_device.scan_module import ScanModule
+from simulator_device.scan_parameters import raster_of
 from simulator_device.specimen_source import load_specimen
 
 SWITCH = "ADAPTIVE_SIMULATOR"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc
-import copy
 import dataclasses
 import math
 import threading
@@ -19,52 +18,21 @@ from adaptive_core.errors import DeviceDisconnectedError
 from adaptive_core.scan_path import Point
 from adaptive_core.simulation.faults import FaultCounter, FaultKind
 from adaptive_core.simulation.microscope import Exposure, Microscope
-from adaptive_core.simulation.scan_geometry import Context, ScanGeometry
+from adaptive_core.simulation.scan_geometry import Context
 from adaptive_core.simulation.settings import Delivered, InstrumentSettings
 from adaptive_core.simulation.specimens import CHANNELS, Specimen
 from simulator_device.instrument import Column
+from simulator_device.recent_frames import DataElement, RecentFrames
+from simulator_device.scan_parameters import context_of, geometry_of
 
 SCAN_ID = "adaptive_simulator_scan"
 SLICE_S = 0.005  # the longest time for which a call of read_partial waits, and the beam's state is taken as constant
 SPIN_S = 150e-6  # the operating system's sleep is later than asked for by up to this
-VIEW_BUFFER_FRAMES = 20
 ROUNDING_US = 1e-3
 
-DataElement = dict[str, typing.Any]
 ReadResult = tuple[
     collections.abc.Sequence[DataElement], bool, bool, tuple[tuple[int, int], tuple[int, int]], int | None, int
 ]
-
-
-def context_of(parameters: scan_base.ScanFrameParameters) -> Context:
-    """The whole scan of these frame parameters."""
-    return Context(
-        parameters.pixel_size.as_tuple(),
-        parameters.fov_nm,
-        parameters.rotation_rad,
-        parameters.center_nm.as_tuple(),
-    )
-
-
-def geometry_of(parameters: scan_base.ScanFrameParameters) -> ScanGeometry:
-    """The probe positions that these frame parameters ask for."""
-    path = parameters.get_parameter("scan_path")
-    if path is not None:
-        return ScanGeometry.positions(context_of(parameters), path)
-    return raster_of(parameters)
-
-
-def raster_of(parameters: scan_base.ScanFrameParameters) -> ScanGeometry:
-    """The whole scan or subscan of these frame parameters, whatever list of positions they hold."""
-    size, center = parameters.subscan_fractional_size, parameters.subscan_fractional_center
-    pixels = parameters.subscan_pixel_size
-    return ScanGeometry.raster(
-        context_of(parameters),
-        pixels.as_tuple() if pixels else None,
-        size.as_tuple() if size else (1.0, 1.0),
-        center.as_tuple() if center else (0.5, 0.5),
-        parameters.subscan_rotation,
-    )
 
 
 def wait_until(deadline_s: float) -> None:
@@ -114,8 +82,7 @@ class ScanDevice(scan_base.ScanDevice):
         self._frame_number = 0
         self._last: tuple[list[DataElement], int] | None = None  # data and number of the last complete frame
         self._clock_pixels = 0
-        self._buffer: list[list[DataElement]] = []
-        self._sequence_buffer_size = 0
+        self._recent = RecentFrames()
         self._beam = column.beam
         self._idle_since_s: float | None = time.perf_counter()
         self._resting_nm: Point = (0.0, 0.0)
@@ -250,7 +217,7 @@ class ScanDevice(scan_base.ScanDevice):
         """
         with self._lock:
             if not self.is_scanning:
-                self._buffer = []
+                self._recent.clear()
                 self._begin_frame()
             return self._frame_number
 
@@ -335,7 +302,7 @@ class ScanDevice(scan_base.ScanDevice):
             return elements, False, False, ((first_row, 0), (row - first_row, columns)), frame.number, row * columns
         self._end_frame(frame)
         self._last = elements, frame.number
-        self._keep(elements)
+        self._recent.append(elements)
         return elements, True, False, ((0, 0), (rows, columns)), frame.number, 0
 
     def _end_frame(self, frame: _Frame) -> None:
@@ -397,68 +364,16 @@ class ScanDevice(scan_base.ScanDevice):
             height, width = (n * context.pixel_nm for n in context.size_px)
             return Geometry.FloatPoint(offset.y / height + 0.5, offset.x / width + 0.5)
 
-    # buffer of recent frames
-
-    def _keep(self, elements: list[DataElement]) -> None:
-        if self._buffer and len(self._buffer[-1]) != len(elements):
-            self._buffer = []
-        self._buffer.append(elements)
-        # Frames up to the size of the sequence are recorded; those beyond are the view's, of which some are kept.
-        while len(self._buffer) > self._sequence_buffer_size + VIEW_BUFFER_FRAMES:
-            del self._buffer[self._sequence_buffer_size]
+    # recent frames
 
     def set_sequence_buffer_size(self, buffer_size: int) -> None:
-        self._sequence_buffer_size = buffer_size
-        self._buffer = []
+        self._recent.reserve(buffer_size)
 
     def get_sequence_buffer_count(self) -> int:
-        return len(self._buffer)
+        return len(self._recent.frames)
 
     def pop_sequence_buffer_data(self) -> list[DataElement]:
-        self._sequence_buffer_size -= 1
-        return self._buffer.pop(0)
+        return self._recent.pop()
 
     def get_buffer_data(self, start: int, count: int) -> list[list[DataElement]]:
-        if start < 0:
-            return self._buffer[start : start + count if count < -start else None]
-        return self._buffer[start : start + count]
-
-
-class ScanModule(scan_base.ScanModule):
-    """What is registered with Swift.
-
-    Attributes:
-        hardware_source: set by Swift when the module is registered.
-    """
-
-    panel_type = None
-    panel_delegate_type = None
-    data_channel_delegate = None
-    hardware_source: scan_base.ScanHardwareSource
-
-    def __init__(self, stem_controller_id: str, device: ScanDevice, view_nm: float) -> None:
-        self.stem_controller_id = stem_controller_id
-        self.device = device
-        self.priority = 5 if device.scan_device_is_secondary else 20
-        modes = [("Fast", 256, 1.0), ("Slow", 512, 4.0), ("Record", 1024, 8.0)]
-        self.settings = scan_base.ScanSettings(
-            device.scan_device_id,
-            tuple(
-                scan_base.ScanSettingsMode(
-                    name,
-                    name.lower(),
-                    KitScanDevice.ScanFrameParameters(pixel_size=(side, side), pixel_time_us=dwell_us, fov_nm=view_nm),
-                )
-                for name, side, dwell_us in modes
-            ),
-            lambda parameters: KitScanDevice.ScanFrameParameters(dict(parameters)),
-            0,
-            2,
-        )
-
-    def show(self, fov_nm: float) -> None:
-        """Set the field of view of all scan settings, with the whole scan in the middle of the specimen."""
-        for index in range(len(self.settings.modes)):
-            parameters = copy.copy(self.settings.get_frame_parameters(index))
-            parameters.fov_nm = fov_nm
-            self.settings.set_frame_parameters(index, parameters)
+        return self._recent.slice(start, count)
