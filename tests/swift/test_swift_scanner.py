@@ -179,6 +179,8 @@ def test_the_beam_is_blanked_while_nothing_is_scanned(swift_simulator: Swift) ->
     assert scanner.abilities.can_blank
     with scanner.session():
         assert swift.controller.GetVal("C_Blank") == 1.0
+        # The first command makes the simulator prepare its specimen, with the beam on.
+        scanner.scan(Segment((5, 5), (5, 30), 20))
         swift.simulator.reset()
         exposed_us = 0.0
         for row in range(10):
