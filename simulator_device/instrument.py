@@ -12,13 +12,14 @@ from nion.instrumentation import stem_controller
 from nion.utils import Event, Geometry
 
 from adaptive_core.simulation.microscope import Beam
+from adaptive_core.simulation.settings import InstrumentSettings
 
 INSTRUMENT_ID = "adaptive_simulator_instrument"
 SENSOR_PX = 512  # sides of the square camera
 
 CONTROLS: dict[str, float] = {
     "EHT": 100e3,  # V
-    "BeamCurrent": 50e-12,  # A
+    "BeamCurrent": InstrumentSettings().beam_current_pa * 1e-12,  # A
     "C_Blank": 0.0,  # 1: blanked
     "C10": 0.0,  # defocus, m
     "ConvergenceAngle": 30e-3,  # semi-angle, rad

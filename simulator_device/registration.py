@@ -139,7 +139,13 @@ def wanted(controller: stem_controller.STEMController | None) -> bool:
 
 
 def attach() -> Simulator | None:
-    """Make and register the simulator for the hardware that is registered now; None if it is not wanted here."""
+    """Make and register the simulator for the hardware that is registered now; None if it is not wanted here.
+
+    It is made once; the one that there is comes back.
+    """
+    simulator = typing.cast("Simulator | None", Registry.get_component("simulated_instrument"))
+    if simulator:
+        return simulator
     controller = typing.cast("stem_controller.STEMController | None", Registry.get_component("stem_controller"))
     if not wanted(controller):
         logging.getLogger(__name__).info(

@@ -270,7 +270,7 @@ BUILTIN_NAMES = tuple(_BUILDERS)
 """Names of the built-in specimens; the first one is the default."""
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=2)
 def builtin_specimen(name: str, seed: int = 1) -> Specimen:
     """The built-in specimen of this name, the same for the same seed. Raises InvalidInputError for another name."""
     if name not in _BUILDERS:

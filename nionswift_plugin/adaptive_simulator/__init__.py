@@ -10,7 +10,7 @@ _listener: typing.Any = None
 
 
 class AdaptiveSimulatorExtension:
-    """Swift makes one and closes it at the end."""
+    """Swift makes one when it loads the plug-in and closes it at the end."""
 
     extension_id = "adaptive_scan.simulator"
 
@@ -18,7 +18,7 @@ class AdaptiveSimulatorExtension:
         """Nothing of Swift's API is needed."""
 
     def close(self) -> None:
-        """Stop waiting for hardware; Swift itself closes the devices."""
+        """Stop waiting for hardware; Swift itself closes the devices that were registered."""
         global _listener
         _listener = None
 
