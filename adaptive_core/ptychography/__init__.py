@@ -1,0 +1,1 @@
+"""Adaptive ptychography: reconstruction, probe positions, metrics and the loop that chooses where to look next."""

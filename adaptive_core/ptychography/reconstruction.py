@@ -1,0 +1,209 @@
+"""From a scan to the potential: the paper's gradient descent, a fast intermediate image, and the final one."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography import engines, refinement
+from adaptive_core.ptychography.engines import Batch, WeightedSettings
+from adaptive_core.ptychography.object_grid import ObjectGrid, low_pass, object_grid, region_image
+from adaptive_core.ptychography.scan_data import ScanData
+from adaptive_core.simulation.ptychography_detector import binned, fft_order
+from adaptive_core.simulation.ptychography_forward import ForwardModel
+from adaptive_core.simulation.ptychography_probe import ComplexArray, FloatArray, cut_window, probe_wave
+
+RealArray = npt.NDArray[np.float32]
+
+INTERMEDIATE = WeightedSettings(epochs=3, batch=50)
+FINAL = WeightedSettings(epochs=12, batch=62)
+INTERMEDIATE_BINNING = 3
+REFINEMENT_ROUNDS = 20
+ROP_STEP = 0.1
+"""Step of the paper's gradient descent in units of the step that inverts the mean illumination."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What was recovered.
+
+    Attributes:
+        potential: shape ``grid.shape``, rad; float32, or complex64 from an engine that also recovers absorption.
+        grid: where the samples lie.
+        fov_A: scanned region (height, width).
+        losses: of the iterations, in the engine's own terms.
+        seconds: wall time, preparation included.
+        positions_A: probe positions (p, 2), refined if that was asked for.
+        probe: the probe (w, w) in reciprocal space, refined if that was asked for.
+    """
+
+    potential: npt.NDArray[np.float32] | ComplexArray
+    grid: ObjectGrid
+    fov_A: tuple[float, float]
+    losses: tuple[float, ...]
+    seconds: float
+    positions_A: FloatArray
+    probe: ComplexArray
+
+    def phase(self, pixel_A: float) -> RealArray:
+        """Phase of the region on pixels of about ``pixel_A``, shape (height, width), float32, rad."""
+        return region_image(self.potential.real, self.grid, self.fov_A, pixel_A)
+
+    def amplitude(self, pixel_A: float) -> RealArray:
+        """Amplitude of the transmission in the region; 1 everywhere where absorption was not recovered."""
+        absorption = region_image(self.potential.imag, self.grid, self.fov_A, pixel_A)
+        return np.asarray(np.exp(-absorption), dtype=np.float32)
+
+
+def probes(data: ScanData, grid: ObjectGrid) -> ComplexArray:
+    """The probe (w, w) in reciprocal space, or one for each pattern (p, w, w) where the defocus varies."""
+    optics, extent = data.calibration.optics, data.calibration.window_A
+    values, which = np.unique(data.defocus_of_each(), return_inverse=True)
+    waves = np.stack([probe_wave(optics.at_defocus(float(value)), grid.window_px, extent) for value in values])
+    return waves[0] if len(values) == 1 else waves[which]
+
+
+def rop(
+    data: ScanData,
+    step: float = ROP_STEP,
+    iterations: int = 5,
+    start: Reconstruction | None = None,
+    window_px: int | None = None,
+) -> Reconstruction:
+    """The gradient descent of the papers: complex potential, squared error of the intensities, fixed step (Eq. 2).
+
+    ``step`` is in units of ``p n^2 / 4`` px of the object over the beam's brightest reciprocal pixel, so that its
+    meaning does not hang on a normalisation; the papers do not give theirs.
+    """
+    began = time.perf_counter()
+    grid = object_grid(data.calibration, window_px)
+    wave = probes(data, grid)
+    model = ForwardModel(wave, grid.to_px(data.positions_A), grid.shape, data.calibration.detector_px)
+    intensities = fft_order(data.patterns) / np.float32(data.electrons)
+    absolute = step * grid.shape[0] * grid.shape[1] / (4 * float((np.abs(wave) ** 2).max()))
+    potential, losses = engines.gradient_descent(
+        model, intensities, absolute, iterations, None if start is None else _on_grid(start, grid).astype(np.complex64)
+    )
+    return _result(potential, grid, data, losses, began, data.positions_A, wave)
+
+
+def intermediate(
+    data: ScanData,
+    start: Reconstruction | None = None,
+    settings: WeightedSettings = INTERMEDIATE,
+    binning: int = INTERMEDIATE_BINNING,
+) -> Reconstruction:
+    """A quick look for the policy: patterns binned, probes cut to the small window that belongs to the binned detector.
+
+    The cut is an approximation, good for a few epochs.
+    """
+    began = time.perf_counter()
+    calibration = data.calibration
+    window = object_grid(calibration).window_px
+    grid = object_grid(calibration, window + -window % binning)
+    patterns, offset = binned(data.patterns, binning)
+    intensities = fft_order(patterns) / np.float32(data.electrons)
+    wave = cut_window(probes(data, grid), grid.window_px // binning)
+    positions = grid.to_px(data.positions_A)
+    batches = _batches(wave, positions, grid, intensities, settings, offset)
+    potential, losses = engines.weighted_descent(
+        batches,
+        data.electrons / binning**2,
+        low_pass(calibration, grid),
+        settings,
+        None if start is None else _start(start, grid),
+    )
+    return _result(potential, grid, data, losses, began, data.positions_A, wave)
+
+
+def final(
+    data: ScanData,
+    start: Reconstruction | None = None,
+    settings: WeightedSettings = FINAL,
+    refine_positions: bool = False,
+    refine_probe: bool = False,
+    window_px: int | None = None,
+) -> Reconstruction:
+    """The image that is kept: noise-weighted, preconditioned, with momentum, on the whole window.
+
+    Args:
+        data: the scan.
+        start: reconstruction to start from, on the same grid.
+        settings: of the descent.
+        refine_positions: find errors of the positions too, in rounds of one epoch, before the final epochs.
+        refine_probe: find the probe's aberrations too, for scans at one defocus.
+        window_px: side of the window; by default as small as the information limit allows.
+    """
+    began = time.perf_counter()
+    grid = object_grid(data.calibration, window_px)
+    wave = probes(data, grid)
+    if refine_probe and wave.ndim == 3:
+        raise InvalidInputError("The probe can be refined only where all patterns were taken at one defocus.")
+    intensities = fft_order(data.patterns) / np.float32(data.electrons)
+    positions = grid.to_px(data.positions_A)
+    mask = low_pass(data.calibration, grid)
+    potential = None if start is None else _start(start, grid)
+    losses: list[float] = []
+    for _ in range(REFINEMENT_ROUNDS if refine_positions or refine_probe else 0):
+        batches = _batches(wave, positions, grid, intensities, settings)
+        one_epoch = dataclasses.replace(settings, epochs=1)
+        potential, loss = engines.weighted_descent(batches, data.electrons, mask, one_epoch, potential)
+        losses += loss
+        transmission = np.exp(1j * potential).astype(np.complex64)
+        model = ForwardModel(wave, positions, grid.shape, data.calibration.detector_px)
+        differences = refinement.exit_differences(model, transmission, intensities, settings.noise / data.electrons)
+        if refine_positions:
+            positions = positions + refinement.position_steps(model, transmission, differences)
+        if refine_probe:
+            wave = refinement.refined_probe(wave, model, transmission, differences)
+    batches = _batches(wave, positions, grid, intensities, settings)
+    potential, loss = engines.weighted_descent(batches, data.electrons, mask, settings, potential)
+    refined_A = positions * grid.pixel_A - np.asarray(grid.origin_A) if refine_positions else data.positions_A
+    return _result(potential, grid, data, losses + loss, began, refined_A, wave)
+
+
+def _batches(
+    wave: ComplexArray,
+    positions_px: FloatArray,
+    grid: ObjectGrid,
+    intensities: RealArray,
+    settings: WeightedSettings,
+    offset_px: float = 0.0,
+) -> list[Batch]:
+    batches = []
+    for chosen in engines.dealt(len(intensities), settings):
+        own = wave if wave.ndim == 2 else wave[chosen]
+        model = ForwardModel(own, positions_px[chosen], grid.shape, intensities.shape[-1], offset_px)
+        batches.append((model, intensities[chosen]))
+    return batches
+
+
+def _start(start: Reconstruction, grid: ObjectGrid) -> RealArray:
+    return np.asarray(_on_grid(start, grid).real, dtype=np.float32)
+
+
+def _on_grid(start: Reconstruction, grid: ObjectGrid) -> npt.NDArray[np.float32] | ComplexArray:
+    if start.grid.shape != grid.shape:
+        raise InvalidInputError(
+            f"A warm start needs a reconstruction on the same grid of {grid.shape} px, not {start.grid.shape} px."
+        )
+    return start.potential
+
+
+def _result(
+    potential: npt.NDArray[np.float32] | ComplexArray,
+    grid: ObjectGrid,
+    data: ScanData,
+    losses: list[float],
+    began: float,
+    positions_A: FloatArray,
+    wave: ComplexArray,
+) -> Reconstruction:
+    if not np.isfinite(potential).all():
+        raise InvalidInputError("The reconstruction diverged: its step is too large for these data.")
+    seconds = time.perf_counter() - began
+    return Reconstruction(potential, grid, data.calibration.fov_A, tuple(losses), seconds, positions_A, wave)
