@@ -14,6 +14,7 @@ import queue
 import socketserver
 import sys
 import threading
+import traceback
 import typing
 
 from nion.swift import Application
@@ -23,6 +24,8 @@ from nion.utils import Geometry
 from nionui_app.nionswift import main as nionswift
 
 Json = typing.Any
+
+ANSWER_TIMEOUT_S = 10.0
 
 
 def main(args: list[typing.Any], bootstrap_args: dict[str, typing.Any]) -> Application.Application:
@@ -42,15 +45,30 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         question = self.rfile.readline().decode().strip()
-        application = typing.cast(_Server, self.server).application
-        answers: queue.Queue[Json] = queue.Queue()
-        windows = application.document_controllers
-        if not windows:
-            self.wfile.write(b"null\n")
-            return
-        look = {"widgets": _widgets, "menus": _menus, "data_items": _data_items, "modules": _modules}[question]
-        windows[0].queue_task(lambda: answers.put(look(application)))
-        self.wfile.write(json.dumps(answers.get(timeout=30)).encode() + b"\n")
+        self.wfile.write(json.dumps(_answer(question, typing.cast(_Server, self.server).application)).encode() + b"\n")
+
+
+def _answer(question: str, application: Application.Application) -> Json:
+    """The answer, or what went wrong; without a window there is none."""
+    windows = application.document_controllers
+    if not windows:
+        return {"answer": None}
+    answers: queue.Queue[Json] = queue.Queue()
+
+    def look() -> None:
+        try:
+            answers.put({"answer": QUESTIONS[question](application)})
+        except Exception:
+            answers.put({"error": traceback.format_exc()})
+
+    windows[0].queue_task(look)
+    try:
+        return answers.get(timeout=ANSWER_TIMEOUT_S)
+    except queue.Empty:
+        stacks = ["".join(traceback.format_stack(frame)) for frame in sys._current_frames().values()]
+        busy = [stack for stack in stacks if "bootstrap_dispatch" in stack or "adaptive_scan" in stack]
+        message = f"Swift's user interface did not answer in {ANSWER_TIMEOUT_S:g} s; it and our threads are at"
+        return {"error": "\n\n".join([message, *busy])}
 
 
 def _document_window(application: Application.Application) -> DocumentControllerModule.DocumentController:
@@ -132,3 +150,6 @@ def _data_items(application: Application.Application) -> list[Json]:
 def _modules(application: Application.Application) -> list[Json]:  # noqa: ARG001
     """Names of the imported top-level packages."""
     return sorted({name.partition(".")[0] for name in sys.modules})
+
+
+QUESTIONS = {"widgets": _widgets, "menus": _menus, "data_items": _data_items, "modules": _modules}

@@ -165,7 +165,9 @@ class SwiftApp:
             connection.connect(str(self._socket_path))
             connection.sendall(question.encode() + b"\n")
             with connection.makefile("rb") as stream:
-                return json.loads(stream.readline())
+                reply = json.loads(stream.readline())
+        assert "error" not in reply, reply["error"]
+        return reply["answer"]
 
     def widgets(self, place: str | None = None) -> list[Widget]:
         """The visible widgets, all or those of one panel or window."""
