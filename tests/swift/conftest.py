@@ -1,18 +1,22 @@
-"""Headless Swift: a document with our simulated instrument, with usim, or with both."""
+"""Headless Swift: a document with our simulated instrument, with usim, or with both; commands on that hardware."""
 
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import pathlib
 import typing
 
 import pytest
+from command_tools import Outcome, Run
 from nion.instrumentation.test import AcquisitionTestContext
 from nion.swift import Facade
 from nion.swift.test import TestContext
 from nion.usim_device import DeviceConfiguration
 from swift_context import BothConfiguration, SimulatorConfiguration, Swift, hardware_source
 
+from nionswift_plugin.adaptive_scan import command_line
+from nionswift_plugin.adaptive_scan.command_line import scan as scan_command
 from simulator_device.registration import Simulator
 
 Facade.initialize()
@@ -71,3 +75,29 @@ def swift_both(private_directory: pathlib.Path) -> collections.abc.Iterator[Swif
     """A document with usim and, beside it, our scan device and camera; ``scan`` and ``camera`` are ours."""
     configuration = BothConfiguration()
     yield from _open(configuration, lambda: configuration.simulator)
+
+
+@pytest.fixture
+def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Swift's folders, away from the user's own."""
+    for name, folder in (("XDG_DATA_HOME", "data"), ("XDG_CONFIG_HOME", "config")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    return tmp_path
+
+
+@pytest.fixture
+def run_command(
+    home: pathlib.Path,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs a command in this process, with the hardware of a Swift that a fixture has started."""
+    monkeypatch.setattr(scan_command, "headless_swift", lambda _: contextlib.nullcontext())
+
+    def run(*words: str | pathlib.Path) -> Outcome:
+        capsys.readouterr()
+        status = command_line.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out.splitlines(), captured.err.splitlines())
+
+    return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -11,64 +10,20 @@ import signal
 import subprocess
 import sys
 import threading
-import typing
 
 import imageio.v3
 import numpy as np
 import pytest
+from command_tools import Run
 from swift_context import Swift
 
 from adaptive_core.simulation.faults import Fault, FaultKind
-from nionswift_plugin.adaptive_scan.command_line import main, scan
 
 KEYS = {
     *("policy", "generator", "device", "size_px", "probes", "coverage", "dose_e_per_A2", "mse", "psnr_db", "ssim"),
     *("latency_ms", "seconds", "finish_reason", "journal"),
 }
 SPIRAL = ("--policy", "spiral", "--generator", "linear-interpolation")
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What a command left."""
-
-    status: int
-    lines: list[str]
-    errors: list[str]
-
-    @property
-    def report(self) -> dict[str, typing.Any]:
-        report: dict[str, typing.Any] = json.loads(self.lines[-1])
-        return report
-
-
-@pytest.fixture
-def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """Swift's folders, away from the user's own."""
-    for name, folder in (("XDG_DATA_HOME", "data"), ("XDG_CONFIG_HOME", "config")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    return tmp_path
-
-
-@pytest.fixture
-def run_command(
-    home: pathlib.Path,  # noqa: ARG001
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> typing.Callable[..., Outcome]:
-    """Runs a command in this process, with the hardware of a Swift that a fixture has started."""
-    monkeypatch.setattr(scan, "headless_swift", lambda _: contextlib.nullcontext())
-
-    def run(*words: str | pathlib.Path) -> Outcome:
-        capsys.readouterr()
-        status = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out.splitlines(), captured.err.splitlines())
-
-    return run
-
-
-Run = typing.Callable[..., Outcome]
 
 
 def image_file(folder: pathlib.Path) -> pathlib.Path:

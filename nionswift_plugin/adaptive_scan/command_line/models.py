@@ -56,7 +56,8 @@ def _line(entry: ModelEntry) -> str:
 def _verify(library: ModelLibrary, names: list[str]) -> None:
     """Verify each model and say so. Raises ModelError if one was refused."""
     refused = 0
-    for name in names or [str(entry.path) for entry in library.list()]:
+    names = names or [str(entry.path) for entry in library.list()]
+    for name in names:
         try:
             model = library.load(name)
             print(f"{model.path.stem}: good, {model.card.kind}, SHA-256 {model.sha256}")
@@ -64,7 +65,7 @@ def _verify(library: ModelLibrary, names: list[str]) -> None:
             refused += 1
             print(f"{pathlib.Path(name).stem}: refused: {error}")
     if refused:
-        raise ModelError(f"{refused} of the models refused.")
+        raise ModelError(f"{refused} of {len(names)} models refused.")
 
 
 def _read_card(path: pathlib.Path) -> str:
