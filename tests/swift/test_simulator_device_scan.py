@@ -157,7 +157,7 @@ def test_a_long_frame_arrives_in_rows_and_in_time(device: ScanDevice) -> None:
         assert top == (0 if complete else seen)
         seen = top + height
         assert (elements[0]["data"][:seen] > 0).all()
-    assert time.perf_counter() - start_s == pytest.approx(96 * 96 * 20e-6, rel=0.2)
+    assert 1.0 <= (time.perf_counter() - start_s) / (96 * 96 * 20e-6) < 2.0
     assert seen == 96
 
 
@@ -221,9 +221,11 @@ def test_a_blanked_beam_delivers_nothing_while_it_waits(device: ScanDevice) -> N
     values = scan(device, segment_parameters(SEGMENT))
     np.testing.assert_array_equal(values, QUIET.detector.offset)
     assert device.delivered.total == before
+    start_s = time.perf_counter()
     control(device).SetVal("C_Blank", 0.0)
     time.sleep(0.02)
-    assert device.delivered.idle - before == pytest.approx(electrons(50.0, 20e3), rel=0.5)
+    waited = device.delivered.total - before
+    assert electrons(50.0, 20e3) <= waited <= electrons(50.0, (time.perf_counter() - start_s) * 1e6)
 
 
 def test_a_parked_beam_leaves_its_dose_where_it_is_parked(device: ScanDevice) -> None:
