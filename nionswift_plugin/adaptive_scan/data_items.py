@@ -1,0 +1,272 @@
+"""The results of a scan as data items of Swift, live while it runs: measured, completed, uncertainty and path."""
+
+from __future__ import annotations
+
+import collections.abc
+import copy
+import dataclasses
+import pathlib
+import typing
+
+import numpy as np
+import numpy.typing as npt
+from nion.data import Calibration, DataAndMetadata
+from nion.instrumentation import Acquisition, scan_base
+from nion.instrumentation import stem_controller as stem_controllers
+from nion.swift import DocumentController
+from nion.swift.model import ApplicationData, DataItem, DocumentModel
+
+from adaptive_core.partial_scan import Estimate
+from adaptive_core.ports import ImageArray
+from adaptive_core.scan_path import Action
+from nionswift_plugin.adaptive_scan.path_graphics import PathGraphics, path_colours
+from nionswift_plugin.adaptive_scan.path_picture import PathPicture
+from nionswift_plugin.adaptive_scan.preparation import PreparedScan
+
+MEASURED, COMPLETED, UNCERTAINTY, PATH = "measured", "completed", "uncertainty", "path"
+ROLES = (COMPLETED, MEASURED, PATH, UNCERTAINTY)
+"""What a scan shows, in the order in which it takes free display panels."""
+
+METADATA_KEY = "adaptive_scan"
+
+Metadata = dict[str, typing.Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """What all results of a region have in common: calibrations and metadata, as Swift's own scans have them."""
+
+    calibrations: tuple[Calibration.Calibration, Calibration.Calibration]
+    metadata: Metadata
+
+    @classmethod
+    def of(cls, prepared: PreparedScan, journal: pathlib.Path | None) -> Frame:
+        """The frame of a scan; it asks the instrument for its state, which may take a while."""
+        source, scanner = prepared.source, prepared.scanner
+        parameters = scanner.region.raster_parameters(scanner.context)
+        scan: Metadata = {}
+        scan_base.update_scan_metadata(scan, source.hardware_source_id, source.display_name, parameters, None, {})
+        instrument: Metadata = {}
+        stem_controllers.update_instrument_properties(instrument, source.stem_controller, source.scan_device)
+        how = {
+            "device": source.hardware_source_id,
+            "plan": prepared.plan.to_dict(),
+            "models": {part: dataclasses.asdict(record) for part, record in prepared.models.records().items()},
+            "journal": None if journal is None else str(journal),
+        }
+        return cls(
+            scan_base.get_scan_calibrations(parameters), {"scan": scan, "instrument": instrument, METADATA_KEY: how}
+        )
+
+    def xdata(
+        self,
+        data: npt.NDArray[typing.Any],
+        channel: str,
+        extra: Metadata,
+        *,
+        scale: float = 1.0,
+        units: str = "counts",
+    ) -> DataAndMetadata.DataAndMetadata:
+        """Data with calibrations and metadata; ``scale`` px of the data are one px of the region."""
+        metadata = copy.deepcopy(self.metadata)
+        metadata[METADATA_KEY].update(extra)
+        metadata["hardware_source"] = {
+            "hardware_source_id": metadata[METADATA_KEY]["device"],
+            "channel_name": channel,
+        }
+        return DataAndMetadata.new_data_and_metadata(
+            data,
+            intensity_calibration=Calibration.Calibration(units=units),
+            dimensional_calibrations=[
+                Calibration.Calibration(each.offset, each.scale / scale, each.units) for each in self.calibrations
+            ],
+            metadata=metadata,
+        )
+
+
+class LiveItem:
+    """A data item that is being acquired: shown as live, kept in memory, and written when it is closed.
+
+    All but :meth:`push` belongs to the user interface's thread.
+    """
+
+    def __init__(self, document_model: DocumentModel.DocumentModel, data_item: DataItem.DataItem) -> None:
+        self.data_item = data_item
+        self._document_model = document_model
+        data_item.increment_data_ref_count()
+        self._transaction = document_model.item_transaction(data_item)
+        document_model.begin_data_item_live(data_item)
+
+    def push(self, xdata: DataAndMetadata.DataAndMetadata) -> None:
+        """Show new data soon, from any thread; of several pushes in a short time the last one counts."""
+        self._document_model._queue_data_item_update(self.data_item, xdata)
+
+    def close(self) -> None:
+        """Show what was pushed last, and write it; the operator may have deleted the item meanwhile."""
+        self._document_model.perform_data_item_updates()
+        self._transaction.close()
+        self._document_model.end_data_item_live(self.data_item)
+        if not self.data_item._closed:
+            self.data_item.decrement_data_ref_count()
+
+
+class ResultItems:
+    """The data items of one scan: made as it starts, finished as it ends.
+
+    All but :meth:`push` belongs to the user interface's thread.
+
+    Args:
+        document_controller: the window in which they are shown.
+        prepared: the scan.
+        frame: its calibrations and metadata.
+        earlier: the items of the scan that is continued, which go on in these.
+    """
+
+    def __init__(
+        self,
+        document_controller: DocumentController.DocumentController,
+        prepared: PreparedScan,
+        frame: Frame,
+        earlier: ResultItems | None = None,
+    ) -> None:
+        self._document_model = document_controller.document_model
+        self._frame = frame
+        setup = prepared.plan.setup
+        self._channel = setup.channels[0]
+        Acquisition.session_manager.begin_acquisition(self._document_model)
+        suffix = free_suffix(self._document_model, COMPLETED)
+        self.data_items: dict[str, DataItem.DataItem] = {}
+        for role in ROLES:
+            if role == UNCERTAINTY and not prepared.models.generator.predicts_error:
+                continue
+            item = earlier.data_items.get(role) if earlier is not None else None
+            if item is None or item._closed:
+                unknown = np.full(setup.size_px, np.nan if role == MEASURED else 0.0, dtype=np.float32)
+                item = add_item(self._document_model, f"{item_title(role)}{suffix}", self._xdata(unknown, {}))
+            self.data_items[role] = item
+        self._set_colours(UNCERTAINTY, "magma")
+        self._picture = PathPicture(setup.size_px, prepared.plan.probes, path_colours())
+        display_item = self._document_model.get_display_item_for_data_item(self.data_items[MEASURED])
+        self._graphics = (
+            None if display_item is None else PathGraphics(display_item, setup.size_px, prepared.plan.probes)
+        )
+        self._live = {role: LiveItem(self._document_model, item) for role, item in self.data_items.items()}
+        show_items(document_controller, [self.data_items[role] for role in self.data_items])
+
+    def push(
+        self,
+        measured: ImageArray,
+        estimate: Estimate | None,
+        actions: collections.abc.Sequence[Action],
+        extra: Metadata,
+    ) -> None:
+        """Show what is new, from any one thread.
+
+        Args:
+            measured: mean measured value of each pixel, NaN elsewhere.
+            estimate: a new completion, None if there is none.
+            actions: every action so far.
+            extra: metadata beside those of the frame.
+        """
+        self._push(MEASURED, self._xdata(measured, extra))
+        if self._picture.draw(actions):
+            self._push(PATH, self._xdata(self._picture.image.copy(), extra, scale=self._picture.scale, units=""))
+        if estimate is not None:
+            self._push(COMPLETED, self._xdata(estimate.image, extra))
+            if estimate.error is not None:
+                self._push(UNCERTAINTY, self._xdata(estimate.error, extra))
+
+    def draw(self, actions: collections.abc.Sequence[Action]) -> bool:
+        """Draw what is new of the path as graphics, and set the contrast; whether there is more to draw."""
+        self._set_contrast()
+        if self._graphics is None or self.data_items[MEASURED]._closed:
+            return False
+        self._graphics.add(actions)
+        return self._graphics.draw()
+
+    def close(self) -> None:
+        """They are no longer live."""
+        for live in self._live.values():
+            live.close()
+        self._live.clear()
+        self._set_contrast()
+
+    def _push(self, role: str, xdata: DataAndMetadata.DataAndMetadata) -> None:
+        if role in self._live:
+            self._live[role].push(xdata)
+
+    def _xdata(self, data: npt.NDArray[typing.Any], extra: Metadata, **options: typing.Any) -> typing.Any:
+        return self._frame.xdata(data, self._channel, extra, **options)
+
+    def _set_contrast(self) -> None:
+        """Swift's automatic contrast does not know about pixels without a value."""
+        item = self.data_items[MEASURED]
+        display_item = None if item._closed else self._document_model.get_display_item_for_data_item(item)
+        data = None if display_item is None else item.data
+        if display_item is None or data is None or np.isnan(data).all():
+            return
+        display_item.display_data_channels[0].display_limits = float(np.nanmin(data)), float(np.nanmax(data))
+
+    def _set_colours(self, role: str, color_map_id: str) -> None:
+        item = self.data_items.get(role)
+        display_item = None if item is None else self._document_model.get_display_item_for_data_item(item)
+        if display_item is not None:
+            display_item.display_data_channels[0].color_map_id = color_map_id
+
+
+def item_title(role: str) -> str:
+    """The title of a result."""
+    return f"Adaptive Scan ({role})"
+
+
+def free_suffix(document_model: DocumentModel.DocumentModel, role: str) -> str:
+    """What to append to titles, so that results of an earlier scan can be told apart: nothing, " 2", " 3", ..."""
+    titles = {item.title for item in document_model.data_items}
+    number, suffix = 1, ""
+    while f"{item_title(role)}{suffix}" in titles:
+        number += 1
+        suffix = f" {number}"
+    return suffix
+
+
+def add_item(
+    document_model: DocumentModel.DocumentModel, title: str, xdata: DataAndMetadata.DataAndMetadata
+) -> DataItem.DataItem:
+    """A new data item of the project, with the session's metadata."""
+    item = DataItem.new_data_item(xdata)
+    item.title = title
+    document_model.append_data_item(item)
+    session = ApplicationData.get_session_metadata_dict()
+    Acquisition.session_manager.update_session_metadata_dict(document_model, session)
+    item.session_metadata = session
+    return item
+
+
+def show_items(
+    document_controller: DocumentController.DocumentController, items: collections.abc.Sequence[DataItem.DataItem]
+) -> None:
+    """Show items that are not shown yet in the panels of earlier results, then in empty panels.
+
+    The first one, if there is no such place for it, takes the selected panel.
+    """
+    workspace = document_controller.workspace_controller
+    if workspace is None:
+        return
+    document_model = document_controller.document_model
+    panels = list(workspace.display_panels)
+    shown = {id(panel.data_item) for panel in panels}
+    for number, item in enumerate(items):
+        if id(item) in shown:
+            continue
+        kind = _kind(item)
+        places = [panel for panel in panels if panel.data_item is not None and _kind(panel.data_item) == kind]
+        places += [panel for panel in panels if panel.is_result_panel]
+        if number == 0:
+            places += [panel for panel in (document_controller.selected_display_panel, *panels) if panel is not None]
+        if places:
+            places[0].set_display_panel_display_item(document_model.get_display_item_for_data_item(item))
+
+
+def _kind(item: DataItem.DataItem) -> str:
+    """The title without its number, if it is one of ours."""
+    return item.title.rstrip(" 0123456789") if item.title.startswith("Adaptive Scan (") else f"other {item.uuid}"

@@ -1,0 +1,89 @@
+"""The menu "Adaptive" of a window."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import gettext
+import typing
+
+from nion.swift import DocumentController
+from nion.ui import UserInterface
+
+from nionswift_plugin.adaptive_scan import PANEL_ID
+
+if typing.TYPE_CHECKING:
+    from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
+    from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
+
+_ = gettext.gettext
+
+MENU_ID = "adaptive_scan_menu"
+
+
+def build_menus(document_controller: DocumentController.DocumentController) -> None:
+    """Called by Swift for each window."""
+    menu = document_controller.get_or_create_menu(MENU_ID, _("Adaptive"), "window_menu")
+
+    def add(title: str, action: collections.abc.Callable[[PartialScanModel], None]) -> UserInterface.MenuAction:
+        return menu.add_menu_item(title, functools.partial(_perform, document_controller, action))
+
+    menu.add_menu_item(_("Show Panel"), functools.partial(show_panel, document_controller))
+    menu.add_separator()
+    start = add(_("Adaptive Scan"), lambda model: model.start())
+    abort = add(_("Abort"), lambda model: model.session.abort())
+    go_on = add(_("Continue"), lambda model: model.continue_last())
+    verify = add(_("Verify"), lambda model: model.session.verify())
+    channels = add(_("Complete Other Channels"), lambda model: model.session.complete_channels())
+    menu.add_separator()
+    policies = document_controller.create_sub_menu(_("Policies"), "adaptive_scan_policies")
+    menu.add_sub_menu(_("Policies"), policies)
+    policies.on_about_to_show = functools.partial(_show_policies, document_controller, policies)
+
+    def about_to_show() -> None:
+        panel = _panel(document_controller)
+        model = None if panel is None else panel.partial_scan
+        start.enabled = model is not None and not model.session.is_busy
+        abort.enabled = model is not None and model.session.is_busy
+        go_on.enabled = verify.enabled = model is not None and model.can_go_on
+        channels.enabled = model is not None and model.has_other_channels
+
+    menu.on_about_to_show = about_to_show
+
+
+def show_panel(document_controller: DocumentController.DocumentController) -> None:
+    """Bring the panel to the front."""
+    panel = _panel(document_controller)
+    if panel is not None:
+        panel.show()
+
+
+def _panel(document_controller: DocumentController.DocumentController) -> AdaptiveScanPanel | None:
+    return typing.cast("AdaptiveScanPanel | None", document_controller.find_dock_panel(PANEL_ID))
+
+
+def _perform(
+    document_controller: DocumentController.DocumentController,
+    action: collections.abc.Callable[[PartialScanModel], None],
+) -> None:
+    panel = _panel(document_controller)
+    if panel is not None:
+        panel.show()
+        action(panel.partial_scan)
+
+
+def _show_policies(document_controller: DocumentController.DocumentController, menu: UserInterface.Menu) -> None:
+    """Make the items of the sub-menu anew."""
+    for item in list(menu.get_menu_actions()):
+        menu.remove_action(item)
+    panel = _panel(document_controller)
+    if panel is None:
+        return
+    model = panel.partial_scan
+    model.read_models()
+    for index, title in enumerate(model.policy_titles):
+
+        def choose(index: int = index) -> None:
+            model.policy_index = index
+
+        menu.add_menu_item(title, choose).checked = index == model.policy_index

@@ -1,0 +1,86 @@
+"""The panel "Adaptive Scan": a column of sections, one a loop."""
+
+from __future__ import annotations
+
+import pathlib
+import typing
+
+from nion.swift import DocumentController, Panel
+from nion.swift.model import DocumentModel
+from nion.ui import Declarative
+
+from nionswift_plugin.adaptive_scan.partial_scan_model import Folders, PartialScanModel
+from nionswift_plugin.adaptive_scan.partial_scan_section import PartialScanSection
+from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
+
+TITLE = "Adaptive Scan"
+
+
+class AdaptiveScanPanel(Panel.Panel):
+    """The panel in one window of Swift.
+
+    Attributes:
+        partial_scan: what its section for partial scans shows and does.
+    """
+
+    def __init__(
+        self,
+        document_controller: DocumentController.DocumentController,
+        panel_id: str,
+        properties: typing.Mapping[str, typing.Any],
+        folders: Folders | None = None,
+    ) -> None:
+        super().__init__(document_controller, panel_id, TITLE)
+        self.partial_scan = PartialScanModel(document_controller, folders or folders_of(document_controller))
+        self.partial_scan.is_visible = lambda: self.dock_widget is None or self.dock_widget.visible
+        self.widget = Declarative.DeclarativeWidget(
+            document_controller.ui, document_controller.event_loop, _Sections([PartialScanSection(self.partial_scan)])
+        )
+
+
+class _Sections(Declarative.Handler):
+    """One section below the other."""
+
+    expanded = True
+
+    def __init__(self, sections: list[typing.Any]) -> None:
+        super().__init__()
+        self._sections = {f"section-{index}": section for index, section in enumerate(sections)}
+        u = Declarative.DeclarativeUI()
+        self.ui_view = u.create_column(
+            *(
+                u.create_section(
+                    u.create_component_instance(identifier=identifier), title=section.title, expanded="expanded"
+                )
+                for identifier, section in self._sections.items()
+            ),
+            u.create_stretch(),
+            margin=8,
+            spacing=8,
+        )
+
+    def create_handler(self, component_id: str, **kwargs: typing.Any) -> typing.Any:
+        """Called by Swift for each section."""
+        return self._sections[component_id]
+
+
+def folders_of(document_controller: DocumentController.DocumentController) -> Folders:
+    """Where a window keeps its files: journals beside its project, all else in Swift's folders."""
+    ui = document_controller.ui
+    folders = SwiftFolders(
+        *(
+            pathlib.Path(location)
+            for location in (ui.get_data_location(), ui.get_configuration_location(), ui.get_document_location())
+        )
+    )
+    return Folders(
+        folders.configuration,
+        folders.models,
+        _beside_project(document_controller.document_model) or folders.runs,
+    )
+
+
+def _beside_project(document_model: DocumentModel.DocumentModel) -> pathlib.Path | None:
+    """The folder of a project's runs; None for a project that is not a file."""
+    path = pathlib.Path(document_model._project.storage_location_str)
+    return path.with_name(f"{path.stem} Adaptive Scans") if path.suffix == ".nsproj" else None

@@ -1,0 +1,451 @@
+"""What the panel's section for partial scans shows and does, without its widgets."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import functools
+import pathlib
+import threading
+import typing
+
+from nion.instrumentation import HardwareSource, scan_base
+from nion.swift import DocumentController
+from nion.utils import Model, Observable
+from nionswift_plugin.nion_instrumentation_ui import HardwareSourceChoice
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.model_library import ModelLibrary
+from nionswift_plugin.adaptive_scan.background import Background
+from nionswift_plugin.adaptive_scan.model_menu import MenuLine, ModelMenu, add_to_user_models, read_menu
+from nionswift_plugin.adaptive_scan.places import chosen_place, is_scan_source, scan_source
+from nionswift_plugin.adaptive_scan.preparation import Models, PreparedScan, prepare, prepare_continuation
+from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, time_text
+from nionswift_plugin.adaptive_scan.settings import (
+    BudgetKind,
+    PartialScanSettings,
+    RegionKind,
+    SettingsStore,
+)
+from nionswift_plugin.adaptive_scan.settings_text import (
+    SettingText,
+    read_beam,
+    read_budget,
+    read_dwell,
+    read_size,
+    read_stop,
+    write_beam,
+    write_budget,
+    write_dwell,
+    write_size,
+    write_stop,
+)
+
+LOAD_ONNX = "Load ONNX..."
+"""The last line of the menus of models."""
+REFRESH_S = 1.0
+"""How often the panel looks whether Swift's own settings have changed."""
+_FIRST_OVERHEAD_S = 0.002
+"""Time of a segment beyond its probes, before one has been measured."""
+
+REGIONS = tuple(RegionKind)
+BUDGETS = tuple(BudgetKind)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """Where the panel keeps its files.
+
+    Attributes:
+        configuration: settings; None keeps them for this session only.
+        models: the user's models.
+        journals: what tells the runs again.
+    """
+
+    configuration: pathlib.Path | None
+    models: pathlib.Path
+    journals: pathlib.Path
+
+
+class PartialScanModel(Observable.Observable):
+    """State of the section; for the user interface's thread.
+
+    Every public attribute that a widget shows is an observable property.
+
+    Args:
+        document_controller: the window.
+        folders: where settings, models and journals are.
+    """
+
+    size_text = SettingText(read_size, write_size)
+    dwell_text = SettingText(read_dwell, write_dwell)
+    stop_text = SettingText(read_stop, write_stop)
+    beam_text = SettingText(read_beam, write_beam)
+    budget_text = SettingText(read_budget, write_budget)
+
+    def __init__(self, document_controller: DocumentController.DocumentController, folders: Folders) -> None:
+        super().__init__()
+        self._document_controller = document_controller
+        self._folders = folders
+        self._store = SettingsStore(folders.configuration)
+        self.settings = self._store.load()
+        self.typed: dict[str, tuple[str, str]] = {}
+        self.menu = ModelMenu()
+        self.prediction = ""
+        self.swift_dwell = ""
+        self.channel_names: list[str] = []
+        self._closed = False
+        self._changing_menus = False
+        self._overhead_s = _FIRST_OVERHEAD_S
+        self._lock = threading.Lock()
+        self._models: tuple[tuple[str | None, str | None], Models] | None = None
+        self._library = ModelLibrary([folders.models])
+        self._background = Background(self._post)
+        self.session = ScanSession(document_controller, self._post, folders.journals)
+        self._outcome_listener = self.session.property_changed_event.listen(self._session_changed)
+        self._device_model = Model.PropertyModel[str](self.settings.device or self._default_device())
+        self.device_choice = HardwareSourceChoice.HardwareSourceChoice(self._device_model, is_scan_source)
+        self._device_listener = self.device_choice.hardware_source_changed_event.listen(self._device_changed)
+        self._periodic = document_controller.add_periodic(REFRESH_S, self._poll)
+        self.is_visible: collections.abc.Callable[[], bool] = lambda: True
+        self.read_models()
+        self.refresh()
+
+    def close(self) -> None:
+        """Stop a running scan, wait until its device has been put back, and let go of everything."""
+        self._closed = True
+        self._periodic.close()
+        self._background.close()
+        self.session.close()
+        self._outcome_listener.close()
+        self._device_listener.close()
+
+    # Choices.
+
+    @property
+    def device_names(self) -> list[str]:
+        """Names of the scan devices."""
+        return [source.display_name for source in self.device_choice.hardware_sources if source is not None]
+
+    @property
+    def source(self) -> scan_base.ScanHardwareSource | None:
+        """The chosen device."""
+        return typing.cast(scan_base.ScanHardwareSource | None, self.device_choice.hardware_source)
+
+    @property
+    def channel_index(self) -> int:
+        """The channel that is completed live."""
+        source = self.source
+        if self.settings.channel is not None or source is None:
+            return self.settings.channel or 0
+        return next(iter(source.get_enabled_channel_indexes()), 0)
+
+    @channel_index.setter
+    def channel_index(self, index: int | None) -> None:
+        if index is not None and not self._changing_menus:
+            self.change(channel=index)
+
+    @property
+    def policy_titles(self) -> list[str]:
+        """Lines of the menu of policies."""
+        return _titles(self.menu.policies)
+
+    @property
+    def generator_titles(self) -> list[str]:
+        """Lines of the menu of generators."""
+        return _titles(self.menu.generators)
+
+    @property
+    def policy_index(self) -> int:
+        """The chosen policy; the index after the last one asks for a file."""
+        return _index(self.menu.policies, self.settings.policy, self.menu.default_policy)
+
+    @policy_index.setter
+    def policy_index(self, index: int | None) -> None:
+        self._choose_model("policy", self.menu.policies, index)
+
+    @property
+    def generator_index(self) -> int:
+        """The chosen generator; the index after the last one asks for a file."""
+        return _index(self.menu.generators, self.settings.generator, self.menu.default_generator)
+
+    @generator_index.setter
+    def generator_index(self, index: int | None) -> None:
+        self._choose_model("generator", self.menu.generators, index)
+
+    @property
+    def cards(self) -> str:
+        """What is to be known about the chosen models."""
+        if not self.menu.policies:
+            return ""
+        policy, generator = self.menu.policies[self.policy_index], self.menu.generators[self.generator_index]
+        return f"{policy.title}\n{policy.card}\n\n{generator.title}\n{generator.card}"
+
+    @property
+    def region_index(self) -> int:
+        """Which of REGIONS."""
+        return REGIONS.index(self.settings.region)
+
+    @region_index.setter
+    def region_index(self, index: int) -> None:
+        self.change(region=REGIONS[index])
+
+    @property
+    def budget_index(self) -> int:
+        """Which of BUDGETS."""
+        return BUDGETS.index(self.settings.budget)
+
+    @budget_index.setter
+    def budget_index(self, index: int) -> None:
+        self.typed.pop("budget_text", None)
+        self.change(budget=BUDGETS[index])
+        self.notify_property_changed("budget_text")
+
+    @property
+    def restart_view(self) -> bool:
+        """Whether a live view that was stopped goes on afterwards."""
+        return self.settings.restart_view
+
+    @restart_view.setter
+    def restart_view(self, restart: bool) -> None:
+        self.change(restart_view=restart)
+
+    def change(self, **changes: typing.Any) -> None:
+        """Change settings and keep them."""
+        settings = dataclasses.replace(self.settings, **changes)
+        if settings != self.settings:
+            self.settings = settings
+            self._background.submit("The settings", functools.partial(self._store.save, settings), _ignore, self._say)
+            self.refresh()
+            self._notify(*_SHOWN_SETTINGS)
+
+    def read_models(self) -> None:
+        """Look again which models there are."""
+        self._background.submit("The list of models", lambda: read_menu(self._library), self._show_menu, self._say)
+
+    def load_onnx(self) -> None:
+        """Ask for a model of the operator's, verify it and choose it."""
+        paths, _, _ = self._document_controller.get_file_paths_dialog("Load ONNX", "", "ONNX models (*.onnx)")
+        for path in paths[:1]:
+            self.add_model(pathlib.Path(path))
+
+    def add_model(self, path: pathlib.Path) -> None:
+        """Verify a model, copy it into the user's folder and choose it."""
+
+        def add() -> tuple[str, pathlib.Path, ModelMenu]:
+            kind, added = add_to_user_models(path, self._folders.models)
+            return kind, added, read_menu(self._library)
+
+        def choose(result: tuple[str, pathlib.Path, ModelMenu]) -> None:
+            kind, added, menu = result
+            self._show_menu(menu)
+            self.change(**{kind.removeprefix("partial_scan_"): str(added)})
+            self._say(f"Added {added.name}.")
+
+        self._background.submit("Loading a model", add, choose, self._say)
+
+    # Actions.
+
+    def start_or_abort(self) -> None:
+        """What the button does."""
+        if self.session.is_busy:
+            self.session.abort()
+        else:
+            self.start()
+
+    def start(self, **changes: typing.Any) -> None:
+        """Begin a scan with the settings, or with some of them changed for this scan only."""
+        settings, message = dataclasses.replace(self.settings, **changes), self._typing_error()
+        if message is not None and not changes:
+            self._say(message)
+            return
+        try:
+            source = self.source if "device" not in changes else scan_source(settings.device)
+            if source is None:
+                raise InvalidInputError("There is no scan device.")
+            place = chosen_place(settings.region, source, self._document_controller)
+        except InvalidInputError as error:
+            self._say(str(error))
+            return
+        self.session.start(lambda: prepare(settings, source, place, self._load_models(settings)))
+
+    def continue_last(self, **changes: typing.Any) -> None:
+        """Add the same budget once more to the last scan."""
+        settings = dataclasses.replace(self.settings, **changes)
+        self.session.continue_with(
+            lambda previous, scan: prepare_continuation(settings, previous, scan, self._load_models(settings))
+        )
+
+    @property
+    def button_text(self) -> str:
+        """What the button would do."""
+        return "Abort" if self.session.is_busy else "Adaptive Scan"
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a last scan with which something can be done."""
+        outcome = self.session.outcome
+        return not self.session.is_busy and outcome is not None and outcome.scan is not None and outcome.scan.probes > 0
+
+    @property
+    def has_other_channels(self) -> bool:
+        """Whether the last scan recorded other channels than the one that was completed."""
+        outcome = self.session.outcome
+        prepared = None if outcome is None else outcome.prepared
+        return self.can_go_on and prepared is not None and len(prepared.plan.setup.channels) > 1
+
+    # What the scan will take.
+
+    def refresh(self) -> None:
+        """Predict anew what the scan would take."""
+        message = self._typing_error()
+        source = self.source
+        if message is not None or source is None:
+            self._predict(message or "There is no scan device.")
+            return
+        settings = self.settings
+        try:
+            place = chosen_place(settings.region, source, self._document_controller)
+        except InvalidInputError as error:
+            self._predict(str(error))
+            return
+        self._update_device(source, place.parameters)
+        self._background.submit(
+            "The prediction",
+            lambda: prepare(settings, source, place, self._load_models(settings)),
+            lambda prepared: self._predict(self._prediction_line(prepared)),
+            self._predict,
+        )
+
+    def _prediction_line(self, prepared: PreparedScan) -> str:
+        prediction = prepared.prediction
+        seconds = prediction.beam_s + prediction.segments * self._overhead_s
+        height, width = prepared.plan.setup.size_px
+        current_pa = prepared.plan.setup.beam_current_pa
+        beam = "" if current_pa is None else f" at {current_pa:.3g} pA"
+        return (
+            f"{prediction.probes} probes on {height} \N{MULTIPLICATION SIGN} {width} px: "
+            f"{100 * prediction.coverage:.3g} % of the pixels\n"
+            f"{dose_text(prediction.dose_e_per_A2)}{beam}, about {time_text(seconds)}"
+        )
+
+    def _load_models(self, settings: PartialScanSettings) -> Models:
+        """The models of the settings; on another thread than the user interface's."""
+        key = settings.policy, settings.generator
+        with self._lock:
+            if self._models is None or self._models[0] != key:
+                self._models = key, Models.load(settings, self._library)
+            return self._models[1]
+
+    # What changes by itself.
+
+    def _poll(self) -> None:
+        if self.is_visible() and not self.session.is_busy:
+            self.refresh()
+
+    def _post(self, function: collections.abc.Callable[[], None]) -> None:
+        """Have a function called on the user interface's thread, unless the window is closed by then."""
+
+        def call() -> None:
+            if not self._closed:
+                function()
+
+        self._document_controller.queue_task(call)
+
+    def _session_changed(self, name: str) -> None:
+        if name == "is_busy":
+            self._notify("button_text", "can_go_on", "has_other_channels")
+        elif name == "outcome":
+            outcome = self.session.outcome
+            if outcome is not None and outcome.overhead_s is not None:
+                self._overhead_s = outcome.overhead_s
+
+    def _device_changed(self, source: HardwareSource.HardwareSource | None) -> None:
+        self._notify("device_names")
+        if source is not None and source.hardware_source_id != self.settings.device:
+            self.change(device=source.hardware_source_id, channel=None)
+
+    @staticmethod
+    def _default_device() -> str:
+        try:
+            return scan_source(None).hardware_source_id
+        except InvalidInputError:
+            return ""
+
+    def _update_device(self, source: scan_base.ScanHardwareSource, parameters: scan_base.ScanFrameParameters) -> None:
+        names = [source.get_channel_name(index) or str(index) for index in range(source.channel_count)]
+        if names != self.channel_names:
+            self.channel_names = names
+            self._notify_menus("channel")
+        dwell = f"{parameters.pixel_time_us:g} (Swift's)"
+        if dwell != self.swift_dwell:
+            self.swift_dwell = dwell
+            self._notify("swift_dwell")
+
+    def _choose_model(self, part: str, lines: tuple[MenuLine, ...], index: int | None) -> None:
+        if index is None or self._changing_menus or not lines:
+            return
+        if index < len(lines):
+            self.change(**{part: lines[index].name})
+        else:
+            # A dialog must not be opened while the menu is closing.
+            self._post(self.load_onnx)
+            self._post(lambda: self._notify(f"{part}_index"))
+
+    def _show_menu(self, menu: ModelMenu) -> None:
+        with self._lock:
+            self._models = None
+        if menu != self.menu:
+            self.menu = menu
+            self._notify_menus("policy", "generator")
+            self._notify("cards")
+            self.refresh()
+
+    def _predict(self, line: str) -> None:
+        if line != self.prediction:
+            self.prediction = line
+            self._notify("prediction")
+
+    def _say(self, line: str) -> None:
+        self.session.say(line)
+
+    def _typing_error(self) -> str | None:
+        return next((message for _, message in self.typed.values()), None)
+
+    def _notify_menus(self, *menus: str) -> None:
+        """The lines of menus have changed. A combo box answers new lines with the index that it had before."""
+        self._changing_menus = True
+        try:
+            self._notify(*(_MENUS[menu] for menu in menus))
+        finally:
+            self._changing_menus = False
+        self._notify(*(f"{menu}_index" for menu in menus))
+
+    def _notify(self, *names: str) -> None:
+        for name in names:
+            self.notify_property_changed(name)
+
+
+_MENUS = {"channel": "channel_names", "policy": "policy_titles", "generator": "generator_titles"}
+_SHOWN_SETTINGS = (
+    "channel_index",
+    "policy_index",
+    "generator_index",
+    "cards",
+    "region_index",
+    "budget_index",
+    "restart_view",
+)
+
+
+def _titles(lines: tuple[MenuLine, ...]) -> list[str]:
+    """Empty until the models have been read."""
+    return [*(line.title for line in lines), LOAD_ONNX] if lines else []
+
+
+def _index(lines: tuple[MenuLine, ...], name: str | None, default: int) -> int:
+    return next((index for index, line in enumerate(lines) if line.name == name), default)
+
+
+def _ignore(result: None) -> None:
+    """Nothing to show."""

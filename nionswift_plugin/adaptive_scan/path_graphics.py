@@ -1,0 +1,91 @@
+"""The latest straight parts of a path as line graphics on an image of Swift."""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy as np
+import numpy.typing as npt
+from nion.swift.model import ColorMaps, DisplayItem, Graphics
+
+from adaptive_core.scan_path import Action, Point, Segment, Size
+
+GRAPHIC_ID = "adaptive_scan_path"
+MOST_GRAPHICS = 60
+"""Swift redraws all graphics for each one that changes; the picture of the path shows what is older."""
+_GRAPHICS_A_CALL = 10
+"""So that no call keeps the user interface waiting."""
+
+_Line = tuple[tuple[Point, Point], str]
+"""Ends in fractions of the image, and a colour."""
+
+
+def path_colours() -> npt.NDArray[np.uint8]:
+    """The colours of a path from its first to its last probe, shape (256, 3), (blue, green, red) as Swift's pixels."""
+    return np.asarray(ColorMaps.get_color_map_data_by_id("viridis"), dtype=np.uint8)
+
+
+class PathGraphics:
+    """Line graphics that are made once and then moved; for the user interface's thread only.
+
+    Args:
+        display_item: on which they are drawn; the graphics of an earlier path on it are used again.
+        size_px: region (height, width) in px.
+        probes: expected number of probes; the last of them has the last colour.
+    """
+
+    def __init__(self, display_item: DisplayItem.DisplayItem, size_px: Size, probes: int) -> None:
+        self._display_item = display_item
+        self._height, self._width = size_px
+        self._probes = max(probes, 1)
+        self._colours = path_colours()
+        self._actions = self._order = self._segments = 0
+        self._wanted: list[_Line] = []
+        self._drawn: list[_Line | None] = []
+        self._graphics = [
+            graphic
+            for graphic in display_item.graphics
+            if isinstance(graphic, Graphics.LineGraphic) and graphic.graphic_id == GRAPHIC_ID
+        ]
+
+    def add(self, actions: collections.abc.Sequence[Action]) -> None:
+        """Take note of the actions that are new since the last call."""
+        for action in actions[self._actions :]:
+            if isinstance(action, Segment) and action.probes > 1:
+                line = (self._fractions(action.start), self._fractions(action.end)), self._colour()
+                if len(self._wanted) < MOST_GRAPHICS:
+                    self._wanted.append(line)
+                    self._drawn.append(None)
+                else:
+                    self._wanted[self._segments % MOST_GRAPHICS] = line
+                self._segments += 1
+            self._order += action.probes
+        self._actions = len(actions)
+
+    def draw(self) -> bool:
+        """Draw some of what is new; whether there is more to draw."""
+        stale = [i for i, (wanted, drawn) in enumerate(zip(self._wanted, self._drawn, strict=True)) if wanted != drawn]
+        for index in stale[:_GRAPHICS_A_CALL]:
+            self._draw(index, self._wanted[index])
+            self._drawn[index] = self._wanted[index]
+        return len(stale) > _GRAPHICS_A_CALL
+
+    def _draw(self, index: int, line: _Line) -> None:
+        is_new = index >= len(self._graphics)
+        graphic = Graphics.LineGraphic() if is_new else self._graphics[index]
+        (start, end), colour = line
+        graphic.vector = typing.cast(typing.Any, (start, end))
+        graphic.stroke_color = colour
+        if is_new:
+            graphic.graphic_id = GRAPHIC_ID
+            graphic.is_position_locked = graphic.is_shape_locked = True
+            self._graphics.append(graphic)
+            self._display_item.add_graphic(graphic)
+
+    def _fractions(self, point: Point) -> Point:
+        return point[0] / self._height, point[1] / self._width
+
+    def _colour(self) -> str:
+        blue, green, red = self._colours[min(255 * self._order // self._probes, 255)].tolist()
+        return f"#{red:02x}{green:02x}{blue:02x}"

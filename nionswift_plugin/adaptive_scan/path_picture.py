@@ -1,0 +1,67 @@
+"""A picture of the whole path, coloured by the order in which it was scanned; Swift's graphics would be too many."""
+
+from __future__ import annotations
+
+import collections.abc
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from adaptive_core.scan_path import Action, FloatArray, Segment, Size
+
+_SMALLEST_SIDE_PX = 384
+"""The longer side of the picture has at least about this many px, so that lines are thin beside the region's pixels."""
+
+
+class PathPicture:
+    """Grows with the path.
+
+    Args:
+        size_px: region (height, width) in px.
+        probes: expected number of probes; the last of them has the last colour.
+        colours: look-up table (256, 3), uint8, in the order of the bytes of the picture.
+
+    Attributes:
+        scale: px of the picture for one px of the region.
+        image: (height, width, 3), uint8; black where the probe has not been.
+    """
+
+    def __init__(self, size_px: Size, probes: int, colours: npt.NDArray[np.uint8]) -> None:
+        self.scale = max(1, math.ceil(_SMALLEST_SIDE_PX / max(size_px)))
+        self.image = np.zeros((size_px[0] * self.scale, size_px[1] * self.scale, 3), dtype=np.uint8)
+        self._probes = probes
+        self._colours = colours
+        self._drawn = 0
+        self._order = 0
+
+    def draw(self, actions: collections.abc.Sequence[Action]) -> bool:
+        """Add the actions that are new since the last call; whether there were any."""
+        new = actions[self._drawn :]
+        for action in new:
+            positions = action.positions
+            if isinstance(action, Segment):
+                self._dots(_line(positions, 0.5 / self.scale), len(positions), radius=0)
+            self._dots(positions, len(positions), radius=self.scale // 4)
+            self._order += len(positions)
+        self._drawn += len(new)
+        return bool(new)
+
+    def _dots(self, positions: FloatArray, probes: int, radius: int) -> None:
+        centre = np.floor(positions * self.scale).astype(np.intp)
+        height, width = self.image.shape[:2]
+        order = self._order + np.linspace(0, probes, len(positions))
+        colour = self._colours[np.minimum(255 * order / max(self._probes, 1), 255).astype(np.intp)]
+        for dy in range(-radius, radius + 1):
+            for dx in range(-radius, radius + 1):
+                if dy * dy + dx * dx <= radius * radius:
+                    rows = np.clip(centre[:, 0] + dy, 0, height - 1)
+                    columns = np.clip(centre[:, 1] + dx, 0, width - 1)
+                    self.image[rows, columns] = colour
+
+
+def _line(positions: FloatArray, step_px: float) -> FloatArray:
+    """Points along a straight path, at most ``step_px`` apart."""
+    first, last = positions[0], positions[-1]
+    count = max(2, math.ceil(float(np.hypot(*(last - first))) / step_px))
+    return np.linspace(first, last, count)

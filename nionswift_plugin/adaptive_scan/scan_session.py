@@ -1,0 +1,353 @@
+"""The scans of one window of Swift: start, abort, continue, verify; what they show, and what the operator is told."""
+
+from __future__ import annotations
+
+import collections.abc
+import logging
+import pathlib
+import threading
+import typing
+
+import numpy as np
+from nion.swift import DocumentController
+from nion.swift.model import Notification
+from nion.utils import Observable
+
+from adaptive_core.errors import AdaptiveScanError, ScanCancelledError
+from adaptive_core.partial_scan import FinishReason, PartialImage
+from nionswift_plugin.adaptive_scan.acquisition import Outcome, Progress, ScanRun, Update
+from nionswift_plugin.adaptive_scan.background import Post
+from nionswift_plugin.adaptive_scan.data_items import (
+    COMPLETED,
+    Frame,
+    Metadata,
+    ResultItems,
+    add_item,
+    free_suffix,
+    item_title,
+    show_items,
+)
+from nionswift_plugin.adaptive_scan.preparation import PreparedScan
+from nionswift_plugin.adaptive_scan.verification import Verification, take_raster
+
+logger = logging.getLogger(__name__)
+
+_CLOSE_TIMEOUT_S = 3.0
+"""How long a window that is closed waits for its scan to put the device back."""
+
+Prepare = collections.abc.Callable[[], PreparedScan]
+
+
+class ScanSession(Observable.Observable):
+    """What is going on, and what was done last; for the user interface's thread.
+
+    Observable properties: ``is_busy``, ``progress_percent``, ``status`` and ``outcome``.
+
+    Args:
+        document_controller: the window.
+        post: has a function called on the user interface's thread.
+        journals: folder for journals.
+    """
+
+    def __init__(
+        self, document_controller: DocumentController.DocumentController, post: Post, journals: pathlib.Path
+    ) -> None:
+        super().__init__()
+        self.document_controller = document_controller
+        self.journals = journals
+        self.is_busy = False
+        self.progress_percent = 0
+        self.status = ""
+        self.outcome: Outcome | None = None
+        self._post = post
+        self._closed = False
+        self._abort: collections.abc.Callable[[], None] | None = None
+        self._display: _Display | None = None
+        self._run: ScanRun | None = None
+
+    def start(self, prepare: Prepare) -> None:
+        """Begin a scan; does nothing while another one runs."""
+        self._begin(prepare, None)
+
+    def continue_with(self, prepare: collections.abc.Callable[[PreparedScan, PartialImage], PreparedScan]) -> None:
+        """Go on with the last scan in its data items; does nothing while one runs or if there is none."""
+        outcome = self.outcome
+        if outcome is not None and outcome.prepared is not None and outcome.scan is not None:
+            prepared, scan = outcome.prepared, outcome.scan
+            items = None if self._display is None else self._display.items
+            self._begin(lambda: prepare(prepared, scan), items)
+
+    def abort(self) -> None:
+        """Stop what is going on, keeping what was measured; returns at once."""
+        if self._abort is not None:
+            self._set(status="Stopping ...")
+            self._abort()
+
+    def verify(self) -> None:
+        """Raster the region of the last scan and show raster and difference; does nothing while a scan runs."""
+        outcome = self.outcome
+        if outcome is None or outcome.prepared is None or outcome.estimate is None:
+            return
+        prepared, completion, aborted = outcome.prepared, outcome.estimate.image, threading.Event()
+
+        def work() -> collections.abc.Callable[[], str]:
+            verification = Verification.of(completion, take_raster(prepared, aborted))
+            frame = Frame.of(prepared, outcome.journal)
+            return lambda: self._show_verification(verification, frame, prepared.plan.setup.channels[0])
+
+        self._work("Verifying ...", work, aborted.set)
+
+    def complete_channels(self) -> None:
+        """Complete the other recorded channels of the last scan; does nothing while a scan runs."""
+        outcome = self.outcome
+        if outcome is None or outcome.prepared is None or outcome.scan is None or not outcome.scan.probes:
+            return
+        prepared, scan = outcome.prepared, outcome.scan
+        names = prepared.plan.setup.channels
+
+        def work() -> collections.abc.Callable[[], str]:
+            images = {
+                names[index]: prepared.models.generator.complete(scan, index).image for index in range(1, len(names))
+            }
+            frame = Frame.of(prepared, outcome.journal)
+            return lambda: self._show_channels(images, frame)
+
+        self._work("Completing the other channels ...", work, lambda: None)
+
+    def say(self, line: str) -> None:
+        """Tell the operator something."""
+        if not self.is_busy:
+            self._set(status=line)
+
+    def close(self) -> None:
+        """Stop what is going on and wait until the device has been put back."""
+        self._closed = True
+        if self._abort is not None:
+            self._abort()
+        if self._run is not None and not self._run.join(_CLOSE_TIMEOUT_S):
+            logger.warning("The scan device did not stop within %s s.", _CLOSE_TIMEOUT_S)
+        if self._display is not None:
+            self._display.close()
+
+    def _begin(self, prepare: Prepare, earlier: ResultItems | None) -> None:
+        if self.is_busy or self._closed:
+            return
+        display = _Display(self, self._post, earlier)
+        run = ScanRun(prepare, self.journals, display)
+        self._display, self._run, self._abort = display, run, run.abort
+        self._set(is_busy=True, progress_percent=0, status="Preparing ...")
+        run.start()
+
+    def _work(
+        self,
+        status: str,
+        work: collections.abc.Callable[[], collections.abc.Callable[[], str]],
+        abort: collections.abc.Callable[[], None],
+    ) -> None:
+        """Do something on another thread, then show it; ``work`` returns what shows it and says what there is."""
+        if self.is_busy or self._closed:
+            return
+        self._abort = abort
+        self._set(is_busy=True, progress_percent=0, status=status)
+
+        def run() -> None:
+            try:
+                show = work()
+            except ScanCancelledError as error:
+                line = str(error)
+                self._post(lambda: self._done(line))
+            except AdaptiveScanError as error:
+                line = str(error)
+                self._post(lambda: self._fail(line))
+            except Exception as error:
+                logger.exception("%s failed.", status)
+                line = repr(error)
+                self._post(lambda: self._fail(line))
+            else:
+                self._post(lambda: self._done(show()))
+
+        threading.Thread(target=run, name="adaptive scan work", daemon=True).start()
+
+    def _done(self, status: str, percent: int = 100) -> None:
+        self._abort = None
+        self._set(progress_percent=percent, status=status, is_busy=False)
+
+    def _fail(self, line: str) -> None:
+        self._done(line, 0)
+        Notification.notify(
+            Notification.Notification(
+                "adaptive_scan.error", "\N{WARNING SIGN} Adaptive Scan", "Adaptive Scan Failed", line
+            )
+        )
+
+    def _finished(self, outcome: Outcome) -> None:
+        """A scan has ended and is shown."""
+        self._run = None
+        if outcome.prepared is not None:
+            self.outcome = outcome
+            self.notify_property_changed("outcome")
+        if outcome.error is not None:
+            kept = "" if outcome.scan is None or not outcome.scan.probes else f" {_kept(outcome)}"
+            self._fail(f"{outcome.error}{kept}")
+        else:
+            self._done(_result_line(outcome), 100 if outcome.reason is FinishReason.COMPLETED else 0)
+
+    def _progressed(self, progress: Progress) -> None:
+        self._set(progress_percent=round(100 * progress.fraction), status=_progress_line(progress))
+
+    def _set(self, **values: typing.Any) -> None:
+        for name, value in values.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+                self.notify_property_changed(name)
+
+    def _show_verification(self, verification: Verification, frame: Frame, channel: str) -> str:
+        document_model = self.document_controller.document_model
+        figures: Metadata = {
+            "rmse": verification.rmse,
+            "psnr_db": verification.psnr_db if np.isfinite(verification.psnr_db) else None,
+            "ssim": verification.ssim,
+        }
+        suffix = free_suffix(document_model, "raster")
+        show_items(
+            self.document_controller,
+            [
+                add_item(document_model, f"{item_title(role)}{suffix}", frame.xdata(data, channel, figures))
+                for role, data in (("raster", verification.raster), ("difference", verification.difference))
+            ],
+        )
+        ssim = "" if verification.ssim is None else f", SSIM {verification.ssim:.3f}"
+        return f"Against a raster: RMS error {verification.rmse:.4g}, PSNR {verification.psnr_db:.1f} dB{ssim}."
+
+    def _show_channels(self, images: collections.abc.Mapping[str, typing.Any], frame: Frame) -> str:
+        document_model = self.document_controller.document_model
+        items = []
+        for name, image in images.items():
+            role = f"{COMPLETED}, {name}"
+            title = f"{item_title(role)}{free_suffix(document_model, role)}"
+            items.append(add_item(document_model, title, frame.xdata(image, name, {})))
+        show_items(self.document_controller, items)
+        return f"Completed {', '.join(images)}." if images else "Only one channel was recorded."
+
+
+class _Display:
+    """Shows one run as it goes; hears of it on the run's thread."""
+
+    def __init__(self, session: ScanSession, post: Post, earlier: ResultItems | None) -> None:
+        self.items: ResultItems | None = None
+        self._session = session
+        self._post = post
+        self._earlier = earlier
+        self._scan: PartialImage | None = None
+        self._outcome: Outcome | None = None
+        self._update: Update | None = None
+        self._closed = False
+
+    def started(self, prepared: PreparedScan, scan: PartialImage, journal: pathlib.Path) -> None:
+        frame = Frame.of(prepared, journal)
+        self._scan = scan
+        self._post(lambda: self._make_items(prepared, frame))
+
+    def updated(self, update: Update) -> None:
+        items, scan = self.items, self._scan
+        if items is not None and scan is not None:
+            items.push(update.measured, update.estimate, list(scan.actions), _figures(update.progress, None))
+        # One call waits at most; it takes the newest.
+        waiting, self._update = self._update is not None, update
+        if not waiting:
+            self._post(self._show_update)
+
+    def finished(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._post(self._finish)
+
+    def close(self) -> None:
+        """The window is closed; show how it ended while that is possible."""
+        if not self._closed:
+            self._finish()
+        self._closed = True
+
+    def _make_items(self, prepared: PreparedScan, frame: Frame) -> None:
+        self.items = ResultItems(self._session.document_controller, prepared, frame, self._earlier)
+
+    def _show_update(self) -> None:
+        update, self._update = self._update, None
+        if update is None or self._outcome is not None:
+            return
+        self._session._progressed(update.progress)
+        if self.items is not None and self._scan is not None:
+            self.items.draw(self._scan.actions)
+
+    def _finish(self) -> None:
+        outcome, items = self._outcome, self.items
+        if self._closed:
+            return
+        self._closed = True
+        if items is not None:
+            if outcome is not None and outcome.scan is not None:
+                figures = _figures(outcome.progress, outcome)
+                items.push(outcome.scan.image(), outcome.estimate, outcome.scan.actions, figures)
+            items.close()
+            self._draw_rest()
+        if outcome is not None:
+            self._session._finished(outcome)
+
+    def _draw_rest(self) -> None:
+        if self.items is not None and self._scan is not None and self.items.draw(self._scan.actions):
+            self._post(self._draw_rest)
+
+
+def _figures(progress: Progress | None, outcome: Outcome | None) -> Metadata:
+    """Metadata that change while a scan runs."""
+    figures: Metadata = {"finish_reason": None, "error": None}
+    if progress is not None:
+        figures.update(
+            probes=progress.probes,
+            segments=progress.segments,
+            coverage=progress.coverage,
+            dose_e_per_A2=progress.dose_e_per_A2,
+            seconds=progress.seconds,
+        )
+    if outcome is not None:
+        figures.update(finish_reason=str(outcome.reason), error=outcome.error)
+    return figures
+
+
+def dose_text(dose_e_per_A2: float | None) -> str:
+    """A dose as the operator reads it."""
+    return "dose unknown" if dose_e_per_A2 is None else f"{dose_e_per_A2:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO}"
+
+
+def time_text(seconds: float) -> str:
+    """A time as the operator reads it."""
+    if seconds >= 90:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def _progress_line(progress: Progress) -> str:
+    return (
+        f"{progress.probes} probes, {100 * progress.coverage:.2g} %, {dose_text(progress.dose_e_per_A2)}, "
+        f"{time_text(progress.seconds_left)} left"
+    )
+
+
+def _result_line(outcome: Outcome) -> str:
+    if outcome.scan is None or outcome.progress is None:
+        return "Aborted before the scan began."
+    if outcome.reason is FinishReason.COMPLETED:
+        progress = outcome.progress
+        return (
+            f"Completed: {progress.probes} probes, {100 * progress.coverage:.2g} %, "
+            f"{dose_text(progress.dose_e_per_A2)} in {time_text(progress.seconds)}."
+        )
+    return f"Aborted. {_kept(outcome)}"
+
+
+def _kept(outcome: Outcome) -> str:
+    probes = 0 if outcome.scan is None else outcome.scan.probes
+    if not probes:
+        return "Nothing was measured."
+    completed = "completed and kept" if outcome.estimate is not None else "kept"
+    dose = dose_text(outcome.progress.dose_e_per_A2 if outcome.progress else None)
+    return f"What was measured is {completed}: {probes} probes, {dose}."
