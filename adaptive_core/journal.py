@@ -140,9 +140,11 @@ class JournalWriter:
         except (TypeError, ValueError) as error:
             raise JournalError(f"The journal's plan cannot be written as JSON: {error}.") from error
         self._file: h5py.File | None = None
+        self._refusal: str | None = None
         with self._writing():
             _write_new(path, image)
             self._file = _open_for_appending(path)
+            self._finish = self._file["finish_reason"].id
             self._rows = {name: _Rows(dataset.id) for name, dataset in self._file.items() if dataset.shape}
 
     def append(self, entry: JournalEntry) -> None:
@@ -185,11 +187,12 @@ class JournalWriter:
         if self._file is None:
             return
         with self._writing():
-            self._file["finish_reason"][()] = finish_reason.encode()
-            # Whatever can fail must fail here, where it is handled, and not while the file is being closed.
-            self._file.flush()
+            # HDF5 survives a failure to flush a dataset, but not one to close a file, which has nothing left to write then.
+            self._finish.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(finish_reason.encode(), _TEXT))
+            self._finish.flush()
             self._file.close()
         self._file = None
+        self._refusal = f"The journal {self.path} is closed."
 
     def _commit(self, data_name: str, data: npt.NDArray[typing.Any], name: str, row: npt.NDArray[np.void]) -> None:
         """Write the data first and then the row that makes them valid."""
@@ -201,8 +204,8 @@ class JournalWriter:
     @contextlib.contextmanager
     def _writing(self) -> collections.abc.Iterator[None]:
         """Turn what HDF5 or the system raise into a JournalError, and leave the file as it was written so far."""
-        if self._file is None and hasattr(self, "_rows"):
-            raise JournalError(f"The journal {self.path} is closed.")
+        if self._refusal is not None:
+            raise JournalError(self._refusal)
         try:
             yield
         # h5py raises RuntimeError or OSError, depending on the layer in which HDF5 failed.
@@ -210,7 +213,8 @@ class JournalWriter:
             file, self._file = self._file, None
             if file is not None:
                 _abandon(file)
-            raise JournalError(f"The journal {self.path} cannot be written: {_reason(error)}.") from error
+            self._refusal = f"The journal {self.path} cannot be written: {_reason(error)}."
+            raise JournalError(self._refusal) from error
 
 
 class _Rows:

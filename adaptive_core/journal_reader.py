@@ -14,6 +14,7 @@ import numpy.typing as npt
 from adaptive_core import journal
 from adaptive_core.errors import JournalError
 from adaptive_core.journal import JournalEntry, ModelRecord
+from adaptive_core.journal_recovery import without_writer
 
 Rows = npt.NDArray[typing.Any]
 
@@ -57,13 +58,14 @@ class Journal:
 
 
 def read_journal(path: pathlib.Path) -> Journal:
-    """Read a whole journal. Raises JournalError if there is none, or if it is damaged."""
+    """Read a whole journal into memory. Raises JournalError if there is none, or if it is damaged."""
     try:
-        # A journal whose writer lives, or has died, can be read in this mode only.
-        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+        image = path.read_bytes()
+    except OSError as error:
+        raise JournalError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
+    try:
+        with h5py.File(h5py.h5f.open_file_image(without_writer(image))) as file:
             return _read(file)
-    except FileNotFoundError as error:
-        raise JournalError(f"There is no journal {path}.") from error
     except JournalError as error:
         raise JournalError(f"{path}: {error}") from error
     # What h5py raises on a damaged file depends on what is damaged.
@@ -78,7 +80,6 @@ def _read(file: h5py.File) -> Journal:
     if header.get("version") != journal.VERSION:
         raise JournalError(f"The journal has the version {header.get('version')}; expected {journal.VERSION}.")
     finish_reason = file["finish_reason"][()].decode() or None
-    # The rows that make others valid are read before those, for a writer may be adding to all of them.
     actions: Rows = file["actions"][()]
     estimate_index: Rows = (
         file["estimate_index"][()] if "estimate_index" in file else np.empty(0, journal.ESTIMATE_TYPE)
