@@ -187,7 +187,7 @@ class JournalWriter:
         if self._file is None:
             return
         with self._writing():
-            # HDF5 survives a failure to flush a dataset, but not one to close a file, which has nothing left to write then.
+            # HDF5 survives a failure to flush a dataset, but not one to close a file with data to write.
             self._finish.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(finish_reason.encode(), _TEXT))
             self._finish.flush()
             self._file.close()

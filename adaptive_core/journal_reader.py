@@ -61,6 +61,8 @@ def read_journal(path: pathlib.Path) -> Journal:
     """Read a whole journal into memory. Raises JournalError if there is none, or if it is damaged."""
     try:
         image = path.read_bytes()
+    except FileNotFoundError as error:
+        raise JournalError(f"There is no journal {path}.") from error
     except OSError as error:
         raise JournalError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
     try:

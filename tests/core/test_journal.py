@@ -346,7 +346,7 @@ def hdf5(content):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "cannot be read: No such file"),  # noqa: ARG005
+        (lambda path: None, "There is no journal"),  # noqa: ARG005
         (lambda path: path.mkdir(), "cannot be read: Is a directory"),
         (lambda path: path.write_bytes(b"garbage" * 1000), "no readable journal"),
         (hdf5({}), "no readable journal"),
