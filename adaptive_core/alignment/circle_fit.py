@@ -67,6 +67,8 @@ def fit_circle(
     centre = np.array([start_px[0] - top - 0.5, start_px[1] - left - 0.5])
     size = np.array([image.shape[0] - top, image.shape[1] - left], dtype=np.float64)
     directions = _directions()
+    # Neighbouring rays see the same smoothed noise.
+    alike = max(1.0, 2.5 * sigma * _RAYS / (2 * math.pi * radius_px))
     circle: Circle | None = None
     for narrowing in (1.0, 0.5):
         radii = np.arange(radius_px * (1 - reach * narrowing), radius_px * (1 + reach * narrowing), _STEP_PX)
@@ -76,7 +78,7 @@ def fit_circle(
         shift, growth, spread, kept = _solve(directions, rims - radius_px, weights)
         centre = centre + shift
         normal = (directions * kept[:, None]).T @ directions / kept.max()
-        deviation = spread * math.sqrt(float(np.trace(np.linalg.inv(normal + 1e-3 * np.eye(2)))) / 2)
+        deviation = spread * math.sqrt(alike * float(np.trace(np.linalg.inv(normal + 1e-3 * np.eye(2)))) / 2)
         circle = Circle(
             (float(centre[0]) + top + 0.5, float(centre[1]) + left + 0.5),
             radius_px + growth,

@@ -32,8 +32,8 @@ class SpecimenContrast:
     """CBED contrast of a specimen, drawn once for a specimen position.
 
     Attributes:
-        fringe_depth: modulation of the intensity in the disk by fringes of the period ``fringe_period`` (disk radii), at
-            the angle ``fringe_rad`` with the phase ``fringe_phase``.
+        fringe_depth: modulation of the intensity in the disk by fringes of the period ``fringe_period`` (disk radii),
+            at the angle ``fringe_rad`` with the phase ``fringe_phase``.
         line_rad, line_offset: direction and distance from the middle (disk radii) of a deficiency line.
         first_order_rad, order_distance: direction of the first of six diffracted disks and its distance (disk radii).
         orders: intensity of the six diffracted disks relative to the bright-field disk.
@@ -137,7 +137,8 @@ def expected_disk(
 
 
 def expose(mean: ImageArray | None, electrons: float, camera: DiskCameraModel, rng: np.random.Generator) -> ImageArray:
-    """A frame in counts, float32: ``mean`` (None without a beam) times ``electrons`` a px, with Poisson noise and defects."""
+    """A frame in counts, float32: ``mean`` (None without a beam) times ``electrons`` a px, with Poisson noise and
+    defects."""
     if mean is None:
         frame = np.zeros(camera.size_px, dtype=np.float32)
     else:
@@ -167,10 +168,8 @@ def render_disk(
     return expose(expected_disk(centre_px, radius_px, camera, contrast), electrons, camera, rng)
 
 
-def _window(
-    image: ImageArray, grid: tuple[ImageArray, ImageArray], middle: tuple[float, float], reach: float
-) -> tuple[slice, slice]:
-    """The part of the image within ``reach`` of ``middle``, given relative to the disk's centre."""
+def _window(grid: tuple[ImageArray, ImageArray], middle: tuple[float, float], reach: float) -> tuple[slice, slice]:
+    """The part of a frame within ``reach`` of ``middle``, given relative to the disk's centre."""
     slices = []
     for axis in (0, 1):
         coordinate = grid[axis].ravel()
@@ -189,7 +188,7 @@ def _add_disk(
     amplitude: float = 1.0,
     pattern: ImageArray | None = None,
 ) -> None:
-    rows, columns = _window(image, grid, middle, radius_px + 12 * edge_px)
+    rows, columns = _window(grid, middle, radius_px + 12 * edge_px)
     distance = np.hypot(grid[0][rows] - np.float32(middle[0]), grid[1][:, columns] - np.float32(middle[1]))
     disk = np.float32(amplitude) / (1 + np.exp(np.clip((distance - radius_px) / edge_px, -30, 30)))
     image[rows, columns] += disk if pattern is None else disk * pattern[rows, columns]

@@ -4,8 +4,8 @@ With positions and commands as complex numbers y + i x, the disk is at ``p = a +
 and scales the command v that has arrived, s does so in a mirror, d is the drift. Of a move, the part c arrives one frame
 late (``v = b - c (b - b_last)``), and b follows the command u with a play of w px. What makes the control awkward are the mirror
 (either z or s is the small one), the play, and frames that are stale (they show the last v and t). For each mirror and each
-w of a small grid, ``(a, z, s, d)`` and the errors of c and w, linearised, are circularly Gaussian, so a Kalman filter with a
-6 x 6 Hermitian covariance tracks them; three branches (fresh, stale, not the disk at all) are merged by their moments
+of five kinds of instruments (a nearly ideal one, three with more or less play, and a bad one that keeps its first values), ``(a, z, s, d)`` and the errors of c and w, linearised, are circularly Gaussian, so a Kalman filter with a
+6 x 6 Hermitian covariance tracks them; three branches (fresh, stale, a jump that nothing here explains) are merged by their moments
 (generalised pseudo-Bayes). The command is the one that settles the disk on the target for the weighted filters, held back so
 that no plausible filter sees it leave the screen.
 
@@ -26,10 +26,11 @@ from torch import Tensor, nn
 
 from adaptive_core.simulation.shift_world import NOMINAL_GAIN_PX
 
-_BACKLASHES_PX = (0.1, 0.6, 1.2)
+_KINDS = 5  # of instruments: nearly ideal; with little, middling and much play; a bad one, which is not trained
 _TERMS = 6  # a, z, s, d, the error of c, the error of w
 _MIRRORS = (1.0, -1.0)
-HYPOTHESES = len(_MIRRORS) * len(_BACKLASHES_PX)
+HYPOTHESES = len(_MIRRORS) * _KINDS
+_FORGETTING = 0.003
 HIDDEN = 16
 FEATURES = 8
 _CONTROLS = 5
@@ -43,6 +44,7 @@ _SIZES = {
     "mean_x": (HYPOTHESES, _TERMS),
     "covariance_re": (HYPOTHESES, _TERMS, _TERMS),
     "covariance_im": (HYPOTHESES, _TERMS, _TERMS),
+    "backlash_px": (HYPOTHESES, 1),
     "engaged": (HYPOTHESES, 2),
     "engaged_before": (HYPOTHESES, 2),
     "engaged_earlier": (HYPOTHESES, 2),
@@ -139,6 +141,16 @@ class _Gaussian:
             im = im + wide * (p.im + dx[..., :, None] * dy[..., None, :] - dy[..., :, None] * dx[..., None, :])
         return _Gaussian(y, x, re, im)
 
+    def widened(self, variance: Tensor) -> _Gaussian:
+        """With more variance of a: (n, K) or a number, px^2."""
+        corner = torch.zeros(_TERMS, _TERMS)
+        corner[0, 0] = 1.0
+        return _Gaussian(self.y, self.x, self.re + variance[..., None, None] * corner, self.im)
+
+    def shifted(self, backlash_px: Tensor) -> _Gaussian:
+        """With the mean error of w less by ``backlash_px`` (n, K, 1)."""
+        return _Gaussian(torch.cat([self.y[..., :5], self.y[..., 5:] - backlash_px], -1), self.x, self.re, self.im)
+
     def offset(self, frame: Tensor) -> Tensor:
         """Mean of a + d t, (..., 2)."""
         return torch.stack([self.y[..., 0] + frame * self.y[..., 3], self.x[..., 0] + frame * self.x[..., 3]], -1)
@@ -195,6 +207,15 @@ def _log(x: float) -> nn.Parameter:
     return nn.Parameter(torch.tensor(math.log(x)))
 
 
+def _logs(*values: float) -> nn.Parameter:
+    return nn.Parameter(torch.log(torch.tensor(values)))
+
+
+def _each(logs: Tensor) -> Tensor:
+    """One value a kind, for each hypothesis (K,)."""
+    return logs.exp().repeat(len(_MIRRORS))
+
+
 class BeliefPolicy(nn.Module):
     """Shapes: ``error_px`` (n, 2), ``sigma_px`` (n, 1), ``limits_px`` (n, 4) = lowest (y, x), highest (y, x) from the target,
     ``known_jacobian`` (n, 4), zeros when it is not known; ``state`` (n, STATE_SIZE), zeros at the start."""
@@ -203,22 +224,23 @@ class BeliefPolicy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        grid = torch.cartesian_prod(torch.tensor(_MIRRORS), torch.tensor(_BACKLASHES_PX))
-        self.register_buffer("mirror", grid[:, 0].contiguous())
-        self.backlash_log = nn.Parameter(torch.log(grid[:, 1]))
-        self.creep = nn.Parameter(torch.tensor(0.06))
-        self.creep_spread_log = _log(0.045)
-        self.backlash_spread_log = _log(0.2)
-        self.prior_logit = nn.Parameter(torch.zeros(HYPOTHESES))
+        self.register_buffer("mirror", torch.tensor(_MIRRORS).repeat_interleave(_KINDS))
+        self.prior_logit = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0, -2.5]))
         self.gain_log = _log(1.16)
-        self.shear_log = _log(0.08)
-        self.drift_log = _log(0.1)
         self.known_log = _log(0.08)
         self.noise_log = _log(0.05)
-        self.walk_log = _log(0.08)
-        self.actuation_log = _log(0.02)
-        self.stale_prior = nn.Parameter(torch.tensor([math.log(0.6), math.log(4.0)]))
-        self.outlier_log = _log(0.003)
+        self.creep = _logs(0.003, 0.06, 0.06, 0.06, 0.15)
+        self.creep_spread = _logs(0.005, 0.045, 0.045, 0.045, 0.1)
+        self.backlash_px = _logs(0.05, 0.25, 0.75, 1.25, 2.0)
+        self.backlash_spread_px = _logs(0.02, 0.2, 0.2, 0.25, 0.7)
+        self.shear = _logs(0.006, 0.07, 0.07, 0.07, 0.13)
+        self.drift_px = _logs(0.01, 0.1, 0.1, 0.1, 0.25)
+        self.walk_px = _logs(0.06, 0.08, 0.08, 0.08, 0.1)
+        self.actuation = _logs(0.02, 0.02, 0.02, 0.02, 0.05)
+        self.stale_frames = _logs(0.02, 0.6, 0.6, 0.6, 1.2)
+        self.fresh_frames = _logs(20.0, 4.0, 4.0, 4.0, 2.5)
+        self.jump_chance = _log(0.004)
+        self.jump_px = _log(20.0)
         self.caution_log = _log(0.1)
         self.lead_logit = nn.Parameter(torch.tensor(0.0))
         self.reversal_log = _log(0.3)
@@ -229,25 +251,35 @@ class BeliefPolicy(nn.Module):
         nn.init.zeros_(self.control.bias)
 
     def _unpack(self, state: Tensor) -> dict[str, Tensor]:
-        parts = state.split([math.prod(size) for size in _SIZES.values()], -1)
-        return {name: part.reshape(-1, *size) for (name, size), part in zip(_SIZES.items(), parts, strict=True)}
+        parts, start = {}, 0
+        for name, size in _SIZES.items():
+            stop = start + math.prod(size)
+            parts[name] = state[:, start:stop].reshape(-1, *size)
+            start = stop
+        return parts
 
     def _prior(self, error_px: Tensor, known_jacobian: Tensor, noise: Tensor) -> _Gaussian:
         """What is known after the first frame."""
         turned = (self.mirror > 0).to(error_px.dtype)
         wide = (NOMINAL_GAIN_PX * self.gain_log.exp()) ** 2
-        narrow = (NOMINAL_GAIN_PX * self.shear_log.exp()) ** 2
-        yy, yx, xy, xx = known_jacobian[:, None].split(1, -1)
+        narrow = (NOMINAL_GAIN_PX * _each(self.shear)) ** 2
+        yy, yx, xy, xx = (known_jacobian[:, None, i : i + 1] for i in range(4))
         size2 = known_jacobian.square().sum(-1, keepdim=True) / 2
         is_known = (size2 > 0).to(size2.dtype)
         sure = is_known * size2 * self.known_log.exp() ** 2
         z = sure + (1 - is_known) * (turned * wide + (1 - turned) * narrow)
         s = sure + (1 - is_known) * (turned * narrow + (1 - turned) * wide)
         like = torch.zeros_like(z)
-        spreads = [log.exp() ** 2 for log in (self.drift_log, self.creep_spread_log, self.backlash_spread_log)]
+        spreads = [_each(logs) ** 2 for logs in (self.drift_px, self.creep_spread, self.backlash_spread_px)]
         diagonal = torch.stack([like + noise, z, s, *(like + spread for spread in spreads)], -1)
-        y = torch.cat([error_px[:, None, :1], (yy + xx) / 2, (yy - xx) / 2, 0 * yy, 0 * yy, 0 * yy], -1) + like[..., None]
-        x = torch.cat([error_px[:, None, 1:], (xy - yx) / 2, (xy + yx) / 2, 0 * yy, 0 * yy, 0 * yy], -1) + like[..., None]
+        y = (
+            torch.cat([error_px[:, None, :1], (yy + xx) / 2, (yy - xx) / 2, 0 * yy, 0 * yy, 0 * yy], -1)
+            + like[..., None]
+        )
+        x = (
+            torch.cat([error_px[:, None, 1:], (xy - yx) / 2, (xy + yx) / 2, 0 * yy, 0 * yy, 0 * yy], -1)
+            + like[..., None]
+        )
         covariance = diagonal[..., None] * torch.eye(_TERMS)
         return _Gaussian(y, x, covariance, torch.zeros_like(covariance))
 
@@ -258,45 +290,52 @@ class BeliefPolicy(nn.Module):
         frame = s["frames"]
         first = (frame < 0.5).to(error_px.dtype)  # (n, 1)
         later = 1 - first
-        backlash_px = self.backlash_log.exp()[:, None]
+        mean_creep = _each(self.creep)[:, None]
+        backlash_px = first[..., None] * _each(self.backlash_px)[:, None] + later[..., None] * s["backlash_px"]
         noise = 2 * (sigma_px.square() + self.noise_log.exp() ** 2)  # (n, 1), px^2
         prior = self._prior(error_px, known_jacobian, noise)
         before = prior.chosen(first, _Gaussian(s["mean_y"], s["mean_x"], s["covariance_re"], s["covariance_im"]))
 
-        # The frame was fresh, stale, or showed something else.
+        # The frame was fresh or stale, or the disk has jumped.
         now = _Moment(s["engaged"], s["engaged_before"], s["side"], frame)
         last = _Moment(s["engaged_before"], s["engaged_earlier"], s["side_before"], frame - 1)
         # In the second frame only the frame itself tells how far the disk has moved.
         second = ((frame - 1).abs() < 0.5).to(error_px.dtype)[..., None]
-        jumped = error_px[:, None] - before.offset(frame)
+        shown = error_px[:, None] - before.offset(frame)
         predicted = _times(before.jacobian, s["engaged"] - s["engaged_before"])
-        here = now.regressor(before, self.creep, second * jumped + (1 - second) * predicted)
+        here = now.regressor(before, mean_creep, second * shown + (1 - second) * predicted)
         stale_count = s["stale_count"]
-        alpha, beta = self.stale_prior[0].exp(), self.stale_prior[1].exp()
-        stale = (alpha + stale_count[:, :1]) / (alpha + beta + stale_count[:, 1:])
+        stale_frames, fresh_frames = _each(self.stale_frames), _each(self.fresh_frames)
+        stale = (stale_frames + stale_count[:, :1]) / (stale_frames + fresh_frames + stale_count[:, 1:])
         fresh, fresh_log, surprise2 = before.update(here, error_px, noise)
-        old, old_log, _ = before.update(last.regressor(before, self.creep), error_px, noise)
-        outlier = self.outlier_log.exp()
+        old, old_log, _ = before.update(last.regressor(before, mean_creep), error_px, noise)
+        jump = self.jump_chance.exp()
+        jumped, jumped_log, _ = before.widened(self.jump_px.exp() ** 2).update(here, error_px, noise)
         branch = torch.stack(
-            [
-                fresh_log + torch.log(1 - stale - outlier),
-                old_log + torch.log(stale),
-                0 * fresh_log + torch.log(outlier) - math.log(1024.0**2),
-            ],
-            -1,
+            [fresh_log + torch.log(1 - stale - jump), old_log + torch.log(stale), jumped_log + torch.log(jump)], -1
         )
         evidence = torch.logsumexp(branch, -1)  # (n, K)
         share = torch.softmax(branch, -1)  # (n, K, 3)
-        belief = prior.chosen(first, fresh.merged(share, (old, before)))
-        log_weight = torch.log_softmax(first * self.prior_logit + later * s["log_weight"], -1)
+        belief = prior.chosen(first, fresh.merged(share, (old, jumped)))
+        log_weight = torch.log_softmax(first * self.prior_logit.repeat(len(_MIRRORS)) + later * s["log_weight"], -1)
         log_evidence = later[:, 0] * torch.logsumexp(log_weight + evidence, -1)
-        log_weight = torch.log_softmax(log_weight + later * evidence, -1).clamp_min(-30.0)
-        weight = torch.softmax(log_weight, -1)[..., None]  # (n, K, 1)
+        weight = torch.softmax(log_weight + later * evidence, -1)
+        # No hypothesis is ever given up: the grid is coarse, and what fits best may change.
+        weight = ((1 - _FORGETTING) * weight + _FORGETTING / HYPOTHESES)[..., None]  # (n, K, 1)
+        log_weight = torch.log(weight[..., 0])
         stale_share = later * (weight * share[:, :, 1:2]).sum(1)
         stale_count = stale_count + torch.cat([stale_share, later], -1)
 
+        # Linearise anew around what w has turned out to be, so that the play is followed with it.
+        found = (backlash_px + belief.y[..., 5:6]).clamp(0.0, 6.0) - backlash_px
+        slip = found / _gain(belief.jacobian)
+        backlash_px = backlash_px + found
+        engaged_now, engaged_before = s["engaged"] + s["side"] * slip, s["engaged_before"] + s["side_before"] * slip
+        belief = belief.shifted(found)
+        now = _Moment(engaged_now, engaged_before, s["side"], frame)
+
         # What the recurrent net sees is the same for any rotation and mirror.
-        each_here = belief.position(now.regressor(belief, self.creep))
+        each_here = belief.position(now.regressor(belief, mean_creep))
         estimate_px = (weight * each_here).sum(1)
         plus = (self.mirror > 0).to(error_px.dtype)[:, None]
         weight_plus, weight_minus = (weight * plus).sum(1), (weight * (1 - plus)).sum(1)
@@ -306,7 +345,7 @@ class BeliefPolicy(nn.Module):
                 torch.log(_length(estimate_px) + 0.05) / 3,
                 later * torch.log((weight[..., 0] * surprise2).sum(1, keepdim=True) + 0.1) / 3,
                 stale_share,
-                stale,
+                (weight[..., 0] * stale).sum(1, keepdim=True),
                 (weight_plus - weight_minus).abs(),
                 torch.log(sigma_px + 0.02),
                 torch.clamp(frame, max=8.0) / 8,
@@ -319,15 +358,14 @@ class BeliefPolicy(nn.Module):
         # The command that settles the disk on the target in the next frame, for each filter.
         jacobian, unsure = belief.jacobian, belief.jacobian_metric
         caution = (self.caution_log + control[:, :1]).exp()[..., None, None]
-        settled = -_damped_solve(jacobian, caution * unsure, belief.offset(frame + 1))
         lead = torch.sigmoid(self.lead_logit + control[:, 1:2])[..., None]
         gain = _gain(jacobian)
-        creep = (self.creep + belief.y[..., 4:5]).clamp(0.0, 0.4)
-        play = (backlash_px + belief.y[..., 5:6]).clamp(0.0, 6.0) / gain
-        engaged_truly = s["engaged"] + s["side"] * belief.y[..., 5:6] / gain
-        away = (settled - engaged_truly) * (1 + lead * creep / (1 - creep))
+        creep = (mean_creep + belief.y[..., 4:5]).clamp(0.0, 0.4)
+        play = backlash_px / gain
+        unmoved = belief.offset(frame + 1) + _times(jacobian, engaged_now)
+        away = -_damped_solve(jacobian, caution * unsure, unmoved) * (1 + lead * creep / (1 - creep))
         reversal = (self.reversal_log + control[:, 2:3]).exp()[..., None] / gain
-        each = engaged_truly + away + play * torch.tanh(away / reversal) - s["command"][:, None]
+        each = engaged_now + away + play * torch.tanh(away / reversal) - s["command"][:, None]
         # Within a mirror the filters are averaged; between the mirrors one is chosen, for their mean is no good for either.
         move_plus = (weight * plus * each).sum(1) / (weight_plus + 1e-9)
         move_minus = (weight * (1 - plus) * each).sum(1) / (weight_minus + 1e-9)
@@ -341,8 +379,10 @@ class BeliefPolicy(nn.Module):
 
         # Hold the move back so that no plausible filter sees the disk leave the screen.
         step = _times(jacobian, move[:, None])
-        reach = step.abs() + 2 * _length_under(move[:, None], unsure)
-        edge = torch.where(step > 0, 0.92 * limits_px[:, None, 2:] - each_here, each_here - 0.92 * limits_px[:, None, :2])
+        reach = step.abs() + _length_under(move[:, None], unsure)
+        edge = torch.where(
+            step > 0, 0.95 * limits_px[:, None, 2:] - each_here, each_here - 0.95 * limits_px[:, None, :2]
+        )
         fraction = (edge.clamp_min(5.0) / (reach + 1e-3)).amin(-1) + 1e3 * (weight[..., 0] < 1e-3).to(step.dtype)
         fraction = fraction.amin(-1, keepdim=True).clamp(max=1.0)
         move = blind * move + (1 - blind) * fraction * move
@@ -351,20 +391,17 @@ class BeliefPolicy(nn.Module):
 
         # Predict the next frame.
         command = s["command"] + move
-        half_play = backlash_px / gain
-        low, high = command[:, None] - half_play, command[:, None] + half_play
-        engaged = torch.maximum(torch.minimum(s["engaged"], high), low)
-        pushed_up = (s["engaged"] < low).to(engaged.dtype)
-        pushed_down = (s["engaged"] > high).to(engaged.dtype)
+        low, high = command[:, None] - play, command[:, None] + play
+        engaged = torch.maximum(torch.minimum(engaged_now, high), low)
+        pushed_up = (engaged_now < low).to(engaged.dtype)
+        pushed_down = (engaged_now > high).to(engaged.dtype)
         side = (1 - pushed_up - pushed_down) * s["side"] - pushed_up + pushed_down
-        moved = engaged - s["engaged"]
+        moved = engaged - engaged_now
         moved2 = _times(jacobian, moved).square().sum(-1) + 2 * _length_under(moved, unsure)[..., 0].square()
-        actuation = (self.actuation_log + 0.3 * control[:, 4:5]).exp()
-        walk = 2 * self.walk_log.exp() ** 2 + actuation**2 * moved2  # (n, K)
-        offset = torch.zeros(_TERMS, _TERMS)
-        offset[0, 0] = 1.0
-        belief = _Gaussian(belief.y, belief.x, belief.re + walk[..., None, None] * offset, belief.im)
-        ahead = _Moment(engaged, s["engaged"], side, frame + 1).regressor(belief, self.creep)
+        actuation = _each(self.actuation) * torch.exp(0.3 * control[:, 4:5])
+        walk = 2 * _each(self.walk_px) ** 2 + actuation**2 * moved2  # (n, K)
+        belief = belief.widened(walk)
+        ahead = _Moment(engaged, engaged_now, side, frame + 1).regressor(belief, mean_creep)
         squared = belief.position(ahead).square().sum(-1) + belief.variance(ahead).clamp_min(0.0)
         doubt_px = (weight[..., 0] * squared).sum(1, keepdim=True).sqrt()
         chosen = weight * (choice[:, None] * plus + (1 - choice[:, None]) * (1 - plus))
@@ -379,9 +416,10 @@ class BeliefPolicy(nn.Module):
             "mean_x": belief.x,
             "covariance_re": belief.re,
             "covariance_im": belief.im,
+            "backlash_px": backlash_px,
             "engaged": engaged,
-            "engaged_before": s["engaged"],
-            "engaged_earlier": s["engaged_before"],
+            "engaged_before": engaged_now,
+            "engaged_earlier": engaged_before,
             "side": side,
             "side_before": s["side"],
         }
@@ -398,14 +436,15 @@ def _times(jacobian: Tensor, vector: Tensor) -> Tensor:
 
 def _damped_solve(jacobian: Tensor, damping: Tensor, position: Tensor) -> Tensor:
     """(J^T J + D)^-1 J^T p for D (..., 2, 2)."""
-    a, b, c, d = jacobian.split(1, -1)
+    a, b, c, d = (jacobian[..., i : i + 1] for i in range(4))
     right_y = a * position[..., :1] + c * position[..., 1:]
     right_x = b * position[..., :1] + d * position[..., 1:]
     yy = a * a + c * c + damping[..., 0, 0, None] + 1.0
     yx = a * b + c * d + damping[..., 0, 1, None]
     xx = b * b + d * d + damping[..., 1, 1, None] + 1.0
     determinant = (yy * xx - yx * yx).clamp_min(1e-3)
-    return torch.cat([xx * right_y - yx * right_x, yy * right_x - yx * right_y], -1) / determinant
+    solution: Tensor = torch.cat([xx * right_y - yx * right_x, yy * right_x - yx * right_y], -1) / determinant
+    return solution
 
 
 def _length(vector: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The torch twin of :mod:`adaptive_core.simulation.shift_world`: the same worlds, differentiable with respect to the moves."""
+"""The torch twin of :mod:`adaptive_core.simulation.shift_world`: the same worlds, differentiable in the moves."""
 
 from __future__ import annotations
 

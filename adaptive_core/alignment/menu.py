@@ -1,0 +1,33 @@
+"""The policies that an operator can choose from: learned ones of the model library first, then the classical ones."""
+
+from __future__ import annotations
+
+from adaptive_core.alignment.classical import CLASSICAL_POLICIES
+from adaptive_core.alignment.policy import AlignmentPolicy, OnnxAlignmentPolicy
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.model_library import ModelLibrary
+
+KIND = "alignment_policy"
+DEFAULT_STEM = "alignment_hybrid"
+"""File name, without suffix, of the default policy."""
+
+
+def policy_names(library: ModelLibrary | None = None) -> tuple[str, ...]:
+    """Names of every policy, the default first."""
+    entries = [e for e in (library or ModelLibrary()).list(KIND) if e.refusal is None]
+    entries.sort(key=lambda entry: entry.path.stem != DEFAULT_STEM)
+    return (*(entry.name for entry in entries), *(policy.name for policy in CLASSICAL_POLICIES))
+
+
+def find_policy(name: str | None = None, library: ModelLibrary | None = None) -> AlignmentPolicy:
+    """The policy with this name, or of the model file with this name; None for the default. Raises
+    InvalidInputError."""
+    models = library or ModelLibrary()
+    wanted = DEFAULT_STEM if name is None else name
+    for policy in CLASSICAL_POLICIES:
+        if policy.name == wanted:
+            return policy
+    for entry in models.list(KIND):
+        if entry.refusal is None and wanted in (entry.name, entry.path.stem):
+            return OnnxAlignmentPolicy(models.load(entry.path, KIND))
+    raise InvalidInputError(f"There is no alignment policy {wanted!r}; there are {', '.join(policy_names(models))}.")
