@@ -11,6 +11,7 @@ from nion.ui import Declarative
 
 from nionswift_plugin.adaptive_scan.partial_scan_model import Folders, PartialScanModel
 from nionswift_plugin.adaptive_scan.partial_scan_section import PartialScanSection
+from nionswift_plugin.adaptive_scan.settings import SettingsStore
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
 TITLE = "Adaptive Scan"
@@ -31,7 +32,11 @@ class AdaptiveScanPanel(Panel.Panel):
         folders: Folders | None = None,
     ) -> None:
         super().__init__(document_controller, panel_id, TITLE)
-        self.partial_scan = PartialScanModel(document_controller, folders or folders_of(document_controller))
+        folders = folders or folders_of(document_controller)
+        if SettingsStore(folders.configuration).first_start():
+            # Swift hides the panel that it has just made, unless it is one of its own.
+            document_controller.queue_task(self.show)
+        self.partial_scan = PartialScanModel(document_controller, folders)
         self.partial_scan.is_visible = lambda: self.dock_widget is None or self.dock_widget.visible
         self.widget = Declarative.DeclarativeWidget(
             document_controller.ui, document_controller.event_loop, _Sections([PartialScanSection(self.partial_scan)])

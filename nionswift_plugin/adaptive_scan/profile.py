@@ -15,9 +15,12 @@ import subprocess
 import sys
 import uuid
 
+from nion.swift import Workspace
 from nion.swift.model import FileStorageSystem, Profile
 
 from adaptive_core.errors import InvalidInputError
+from nionswift_plugin.adaptive_scan.headless import SIMULATOR_ID
+from nionswift_plugin.adaptive_scan.settings import PartialScanSettings, SettingsStore
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
 PROJECT_NAME = "Adaptive Scan"
@@ -66,6 +69,8 @@ class SwiftHome:
 def make_swift_home(directory: pathlib.Path) -> SwiftHome:
     """Make a private Swift in ``directory``, or take up the one that is there: its projects and settings are kept.
 
+    A new one is ready for a scan on the simulated instrument, with room for all results in its window.
+
     Raises:
         InvalidInputError: the folder cannot be written, or the system gives Swift its folders in another way.
     """
@@ -81,6 +86,8 @@ def make_swift_home(directory: pathlib.Path) -> SwiftHome:
         user_folders = home.directory / "config" / "user-dirs.dirs"
         user_folders.write_text(f'XDG_DOCUMENTS_DIR="{folders.documents}"\n', "utf-8")
         _write_profile(home)
+        _arrange_panels(home.project_path)
+        SettingsStore(folders.configuration).save(PartialScanSettings(device=SIMULATOR_ID))
     except OSError as error:
         raise InvalidInputError(f"the home for Swift must be a folder that can be written: {error}") from error
     return home
@@ -105,6 +112,22 @@ def _write_profile(home: SwiftHome) -> None:
         profile.script_items_updated = True
     finally:
         profile.close()
+
+
+def _arrange_panels(project_path: pathlib.Path) -> None:
+    """Divide the project's window into four, so that all results of a scan are seen."""
+    panels = [Workspace.create_image_desc() for _ in range(4)]
+    panels[0]["selected"] = True
+    halves = [Workspace.create_splitter_desc("vertical", [0.5, 0.5], pair) for pair in (panels[:2], panels[2:])]
+    workspace = {
+        "type": "workspace",
+        "uuid": str(uuid.uuid4()),
+        "name": PROJECT_NAME,
+        "layout": Workspace.create_splitter_desc("horizontal", [0.5, 0.5], halves),
+    }
+    project = json.loads(project_path.read_text("utf-8"))
+    project |= {"workspaces": [workspace], "workspace_uuid": workspace["uuid"]}
+    project_path.write_text(json.dumps(project), "utf-8")
 
 
 def run_swift(home: SwiftHome | None = None) -> int:

@@ -141,6 +141,19 @@ class SettingsStore:
         except OSError as error:
             logger.warning("The settings cannot be written to %s: %s", self._path, error)
 
+    def first_start(self) -> bool:
+        """Whether Swift runs with the plug-in for the first time; from now on it does not. Never for a session only."""
+        if self._path is None:
+            return False
+        try:
+            data = self._data.get_data_dict()
+            if not data.get("started"):
+                self._data.set_data_dict({**data, "started": True})
+                return True
+        except (OSError, json.JSONDecodeError, AttributeError) as error:
+            logger.warning("The settings %s cannot be read or written: %s", self._path, error)
+        return False
+
 
 _TYPES: typing.Final[dict[str, tuple[type, bool]]] = {
     "device": (str, True),

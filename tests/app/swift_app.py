@@ -183,6 +183,12 @@ class SwiftApp:
         found = (w for w in self.widgets(place) if w.text == text and kind in (None, w.kind))
         return next(found, None)
 
+    def beside(self, label: str, place: str, kind: str) -> Widget:
+        """The widget of a kind in the row that a label begins."""
+        widgets = self.widgets(place)
+        row = next(w for w in widgets if w.text == label and w.kind == "LabelWidget").centre[1]
+        return next(w for w in widgets if w.kind == kind and abs(w.centre[1] - row) < w.rectangle[3] // 2)
+
     def data_items(self) -> dict[str, Json]:
         """Title, shape, live state and number of graphics of each data item, by title."""
         return {item["title"]: item for item in self.ask("data_items") or []}
@@ -195,6 +201,13 @@ class SwiftApp:
             return button if button and button.enabled else None
 
         self._click_at(wait_for(enabled_button, f"an enabled button {text!r}").centre)
+
+    def type_into(self, field: Widget, text: str) -> None:
+        """Replace the text of a line and leave it with the return key."""
+        self._click_at(field.centre)
+        self._keys("ctrl+a")
+        self._xdotool("type", "--delay", "20", text)
+        self._keys("Return")
 
     def choose(self, combo_box: Widget, item: str) -> None:
         """Choose an item from a combo box with the mouse and the keyboard."""
