@@ -124,6 +124,11 @@ class Simulator:
         """The field of view that shows the present specimen well."""
         return self._microscope.specimen.view_nm
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the pixel size of the present specimen is known; False if it is assumed."""
+        return self._microscope.specimen.calibrated
+
     def reset(self) -> None:
         """A fresh specimen and instrument."""
         self.scan_device.reset()

@@ -97,6 +97,11 @@ class SimulatedInstrument(typing.Protocol):
         """The field of view that shows the present specimen well; loading a specimen sets the scan to it."""
         ...
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the pixel size of the present specimen is known; False if it is assumed."""
+        ...
+
     def reset(self) -> None:
         """A fresh specimen and instrument: forget dose, delivered electrons, drift, and restart the random numbers."""
         ...

@@ -57,12 +57,14 @@ class Specimen:
         fractions: shape (3, height, width), float32: fraction of the beam that each of CHANNELS collects, 0 to 1.
         pixel_size_nm: pixel size of ``fractions``.
         view_nm: field of view that shows it well.
+        calibrated: whether the pixel size is known; False if it is assumed.
     """
 
     name: str
     fractions: ImageArray
     pixel_size_nm: float
     view_nm: float
+    calibrated: bool = True
     _blurred: collections.OrderedDict[tuple[int, float], ImageArray] = dataclasses.field(
         init=False, repr=False, default_factory=collections.OrderedDict
     )
@@ -134,7 +136,9 @@ def from_image(image: npt.ArrayLike, pixel_size_nm: float | None = None, name: s
         raise InvalidInputError(f"{name}: a specimen's image must be finite.")
     if not high > low:
         raise InvalidInputError(f"{name}: a specimen's image needs contrast, but every pixel is {low:g}.")
+    calibrated = pixel_size_nm is not None
     pixel_size_nm = DEFAULT_PIXEL_SIZE_NM if pixel_size_nm is None else pixel_size_nm
     scattering = ((array - low) / (high - low)).astype(np.float32)
     fractions = np.stack([0.01 + 0.14 * scattering, 0.04 + 0.26 * scattering**0.75, 0.85 - 0.55 * scattering**0.85])
-    return Specimen(name, fractions.astype(np.float32), pixel_size_nm, min(array.shape) * pixel_size_nm)
+    view_nm = min(array.shape) * pixel_size_nm
+    return Specimen(name, fractions.astype(np.float32), pixel_size_nm, view_nm, calibrated)
