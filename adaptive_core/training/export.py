@@ -1,4 +1,4 @@
-"""From a trained PyTorch module to the project's model format: one ONNX file with its card."""
+"""From a trained PyTorch module to the project's model format: ONNX."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from torch import nn
 
-from adaptive_core import model_card
 from adaptive_core.errors import ModelError
 
 OPSET = 17
@@ -44,10 +44,10 @@ def to_onnx(
     return buffer.getvalue()
 
 
-def write_model(path: pathlib.Path, model: bytes, card: model_card.ModelCard) -> None:
-    """Write a model with its card; an interruption leaves the file before."""
+def write_model(path: pathlib.Path, model: bytes) -> None:
+    """Write a model; an interruption leaves the file before."""
     new = path.with_suffix(".new")
-    new.write_bytes(model_card.write_card(model, card))
+    new.write_bytes(model)
     new.replace(path)
 
 
@@ -59,9 +59,14 @@ def read_weights(path: pathlib.Path) -> dict[str, torch.Tensor]:
     """
     try:
         model = onnx.load_model_from_string(path.read_bytes())
-    except (OSError, ValueError, onnx.onnx_ml_pb2.ModelProto.DecodeError) as error:
+    except (OSError, ValueError, DecodeError) as error:
         raise ModelError(f"{path} is not a readable ONNX file: {error}.") from error
-    return {
+    weights = {
         tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor)))
         for tensor in model.graph.initializer
     }
+    # The exporter keeps one of several equal tensors and refers to it by the other names.
+    for node in model.graph.node:
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+    return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import copy
 import dataclasses
+import logging
 import math
 import time
 import typing
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from adaptive_core.training.runs import RunFolder
+
+logger = logging.getLogger(__name__)
 
 Network = typing.TypeVar("Network", bound=nn.Module)
 
@@ -72,7 +75,8 @@ def fit(
         checkpoint: where to go on, from ``run.open``; None starts from the beginning.
         schedule: lengths and intervals.
         learning_rate: for an iteration and the progress from 0 to 1.
-        step: gives the loss of an iteration and figures for the learning curve, which shows their running means.
+        step: gives the loss of an iteration and figures for the learning curve, which shows their running means;
+            always the same ones, NaN where there is none yet.
         validate: figures of the averaged network for the learning curve.
     """
     average = copy.deepcopy(network)
@@ -107,12 +111,16 @@ def fit(
         loss, figures = step(network, iteration, progress)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), schedule.largest_gradient)
-        optimizer.step()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.largest_gradient)
+        if norm.isfinite():
+            optimizer.step()
+        else:
+            logger.warning("Iteration %d is left out: its gradient is not finite.", iteration)
         iteration += 1
         _average(average, network, min(schedule.average, (1 + iteration) / (10 + iteration)))
         for name, value in figures.items():
-            means[name] = 0.99 * means.get(name, value) + 0.01 * value
+            before = means.get(name, math.nan)
+            means[name] = value if math.isnan(before) else 0.99 * before + 0.01 * value
         elapsed_s = time.monotonic() - begin
 
 

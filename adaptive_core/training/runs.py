@@ -15,7 +15,7 @@ from adaptive_core.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
 
-_BUDGET_FIELDS = frozenset({"minutes", "iterations", "images", "threads"})
+_BUDGET_FIELDS = frozenset({"minutes", "iterations", "images", "threads", "scored_crops"})
 
 
 class RunFolder:
@@ -23,13 +23,13 @@ class RunFolder:
 
     Args:
         path: the folder; made if there is none.
-        config: the algorithm's arguments. All of them but the budget must agree with a checkpoint that is resumed.
+        config: the algorithm's arguments; those that are neither budget nor scoring must agree with a checkpoint.
     """
 
     def __init__(self, path: pathlib.Path, config: typing.Any) -> None:
         self.path = path
         self.config: dict[str, typing.Any] = {
-            name: str(value) if isinstance(value, pathlib.Path) else value
+            name: value.name if isinstance(value, pathlib.Path) else value
             for name, value in dataclasses.asdict(config).items()
         }
         self._checkpoint = path / "checkpoint.pt"

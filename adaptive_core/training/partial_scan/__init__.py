@@ -1,7 +1,7 @@
 """Training of the generator and of the policies of the adaptive partial scan (Ede 2021).
 
-One file an algorithm, :mod:`generator` and :mod:`path_gradient`; each has one dataclass of arguments and is a command of
-its own. :func:`train` is the door to all of them.
+One file an algorithm, :mod:`generator` and :mod:`path_gradient`; each has one dataclass of arguments and is a command
+of its own. :func:`train` is the door to all of them.
 """
 
 from __future__ import annotations

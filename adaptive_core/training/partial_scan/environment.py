@@ -107,7 +107,8 @@ def rollout(
     ends, paths, values, directions, proposals = [position], [], [], [], []
     for step in range(segments):
         remaining = torch.full((batch, 1), 1 - step / segments)
-        out, state = policy(observed, position / size * 2 - 1, remaining, state)
+        # No gradient flows into what the policy sees, as in the paper: it would pass through every step of the walk.
+        out, state = policy(observed.detach(), position.detach() / size * 2 - 1, remaining, state)
         proposals.append(unit(out))
         direction = proposals[-1]
         if teacher is not None:
@@ -122,7 +123,7 @@ def rollout(
             measured = measured + _shot_noise(measured.detach(), dose)
         paths.append(path)
         values.append(measured)
-        position = path[:, -1]
+        position = path[:, -1] if teacher is None else path[:, -1].detach()
         ends.append(position)
         mean, sd = standardisation(torch.cat(values, 1))
         observed = (measured - mean) / sd

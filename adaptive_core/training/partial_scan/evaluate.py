@@ -118,7 +118,7 @@ def probes_of(size_px: Size) -> int:
 
 
 def generator_scores(
-    complete: Completion, images: ImageSet, size_px: int = 96, crops: int = 300
+    complete: Completion, images: ImageSet, crops: int, size_px: int = 96
 ) -> tuple[dict[str, typing.Any], ...]:
     """For a model card: the error along each static path, beside that of interpolation of the same samples."""
     truths, _ = validation_crops(images, size_px, crops, seed=1)
@@ -139,7 +139,7 @@ def generator_scores(
 
 
 def policy_scores(
-    policy: OnnxPolicy, generator: OnnxGenerator, images: ImageSet, size_px: int = 96, crops: int = 300
+    policy: OnnxPolicy, generator: OnnxGenerator, images: ImageSet, crops: int, size_px: int = 96
 ) -> tuple[dict[str, typing.Any], ...]:
     """For a model card: the error along the policy's paths, beside those of static paths and of its own shuffled."""
     result = compare(policy, generator, images, size_px, crops)
@@ -168,7 +168,7 @@ def compare(
     if policy is not None:
         walks = [policy_positions(policy, generator, truth, probes // PROBES_PER_SEGMENT) for truth in truths]
         mse["policy"] = _mean(errors(complete, truths, walks))
-        mse["policy_of_another"] = _mean(errors(complete, truths, np.roll(walks, 1, axis=0)))
+        mse["policy_of_another"] = _mean(errors(complete, truths, walks[-1:] + walks[:-1]))
     return {"size_px": size_px, "probes": probes, "crops": len(truths), "mse": mse}
 
 

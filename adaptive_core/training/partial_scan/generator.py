@@ -14,6 +14,7 @@ import collections.abc
 import dataclasses
 import logging
 import pathlib
+import typing
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from adaptive_core.training.export import read_weights, to_onnx, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate
 from adaptive_core.training.partial_scan.data import TruthSource, partial_batch
-from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, load_images, validation_crops
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images, validation_crops
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
 from adaptive_core.training.runs import RunFolder
 
@@ -48,6 +49,7 @@ class GeneratorConfig:
         average: decay of the running average of the weights, which is what is exported.
         validate_every_s: time between two validations and checkpoints.
         validation_crops: number of validation crops during training.
+        scored_crops: number of validation crops for the scores on the card.
         bfloat16: mixed precision, several times faster on processors that have matrix units for it.
         threads: of PyTorch.
     """
@@ -67,6 +69,7 @@ class GeneratorConfig:
     average: float = 0.999
     validate_every_s: float = 180.0
     validation_crops: int = 100
+    scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
 
@@ -179,16 +182,17 @@ def _export(
     images: ImageSet | None,
     held_out: ImageSet | None,
 ) -> pathlib.Path:
+    scores: tuple[dict[str, typing.Any], ...] = ()
+    if held_out is not None:
+        completion = evaluate.torch_completion(fitted.network)
+        scores = evaluate.generator_scores(completion, held_out, config.scored_crops)
     card = model_card.ModelCard(
         kind="partial_scan_generator",
         name="Universal completion",
         description="Completes partial scans along any path, removes shot noise and predicts its error.",
         size_multiple=SIZE_MULTIPLE,
         values=model_card.STANDARDISED,
-        trained_on="Procedural crystals, particles and films"
-        + (
-            "" if images is None else f", and {images.count} experimental STEM images of {len(images.groups)} specimens"
-        ),
+        trained_on=described(images),
         training={
             "config": run.config,
             "seed": config.seed,
@@ -196,14 +200,12 @@ def _export(
             "minutes": round(fitted.minutes, 1),
             "iterations": fitted.iterations,
         },
-        scores=()
-        if held_out is None
-        else evaluate.generator_scores(evaluate.torch_completion(fitted.network), held_out),
+        scores=scores,
         licence="GPL-3.0-or-later",
         sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
     )
     path = run.path / f"{MODEL_NAME}.onnx"
-    write_model(path, export(fitted.network), card)
+    write_model(path, model_card.write_card(export(fitted.network), card))
     return path
 
 

@@ -97,6 +97,14 @@ def load_images(folder: pathlib.Path, split: str, smallest_px: int = 96) -> Imag
     return ImageSet({name: tuple(groups[name]) for name in sorted(groups)}, tuple(skipped), sources)
 
 
+def described(images: ImageSet | None) -> str:
+    """What was trained on, for a model card."""
+    procedural = "Procedural crystals, particles and films"
+    if images is None:
+        return procedural
+    return f"{procedural}, and {images.count} experimental STEM images of {len(images.groups)} specimens"
+
+
 def blur(image: FloatImage) -> FloatImage:
     """The paper's 5x5 Gaussian blur, sigma 2.5 px, reflected edges (Ede 2021, section 2.1)."""
     kernel = np.exp(-0.5 * (np.arange(-2, 3) / 2.5) ** 2)

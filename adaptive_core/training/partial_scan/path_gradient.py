@@ -16,6 +16,7 @@ import dataclasses
 import logging
 import math
 import pathlib
+import typing
 
 import numpy as np
 import torch
@@ -31,13 +32,13 @@ from adaptive_core.training.partial_scan import evaluate, paths
 from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource
 from adaptive_core.training.partial_scan.environment import Rollout, Teacher, rollout
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
-from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, load_images, validation_crops
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images, validation_crops
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.runs import RunFolder
 
 MODEL_NAME = "partial_scan_policy_recurrent"
-_CURVE_SLACK = 1.06  # length of the imitated curve over that of the path, whose chords cut its corners
+_CURVE_SLACK = 1.2  # length of the imitated curve over that of the path, whose chords cut its corners
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class PathGradientConfig:
         minutes: length of the training.
         iterations: largest number of iterations.
         seed: of the policy's initial weights, data and exploration.
-        imitation: fraction of the training spent on imitation.
+        imitation: number of iterations that imitate, before those that follow the gradient.
         learning_rate: of Adam, for imitation and (times ``gradient_rate``) for the gradient; it decays by a cosine.
         batch: walks an iteration at 96 x 96 px.
         noise_rad: scale of the exploration at the start; it decays to a fifth.
@@ -58,6 +59,7 @@ class PathGradientConfig:
         average: decay of the running average of the weights, which is what is exported.
         validate_every_s: time between two validations and checkpoints.
         validation_crops: number of validation crops during training.
+        scored_crops: number of validation crops for the scores on the card.
         bfloat16: mixed precision for the generator.
         threads: of PyTorch.
     """
@@ -67,7 +69,7 @@ class PathGradientConfig:
     minutes: float = 30.0
     iterations: int = 1_000_000
     seed: int = 1
-    imitation: float = 0.2
+    imitation: int = 600
     learning_rate: float = 1e-3
     gradient_rate: float = 0.4
     batch: int = 24
@@ -76,6 +78,7 @@ class PathGradientConfig:
     average: float = 0.998
     validate_every_s: float = 120.0
     validation_crops: int = 100
+    scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
 
@@ -129,7 +132,7 @@ class _Truths:
     def __init__(self, images: ImageSet | None, rng: np.random.Generator, batch: int) -> None:
         self._rng, self._batch = rng, batch
         self._sources = {
-            size: TruthSource(images, size, rng, pool) for size, pool in ((96, 512), (160, 128), (288, 48))
+            size: TruthSource(images, size, rng, pool) for size, pool in ((96, 512), (160, 128), (240, 48))
         }
 
     def _draw(self, size_px: Size) -> tuple[torch.Tensor, int]:
@@ -147,8 +150,8 @@ class _Truths:
         return self._draw(self._size(96, 160))
 
     def any_size(self) -> tuple[torch.Tensor, int]:
-        """Regions up to 288 px a side."""
-        return self._draw(self._size(80, 288))
+        """Regions up to 240 px a side."""
+        return self._draw(self._size(80, 240))
 
     def _size(self, smallest_px: int, largest_px: int) -> Size:
         height, width = self._rng.integers(smallest_px // SIZE_MULTIPLE, largest_px // SIZE_MULTIPLE + 1, 2)
@@ -174,17 +177,19 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     torch.manual_seed(config.seed + start)
     rng = np.random.default_rng([config.seed, start])
     truths = _Truths(images, rng, config.batch)
+    figures = {"imitation": math.nan, "training": math.nan}
     typical = 0.05  # running mean of the errors: losses are normalised by it (Ede 2021, Eq. 14)
 
-    def step(policy: RecurrentPolicy, _iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+    def step(policy: RecurrentPolicy, iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         nonlocal typical
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
-        imitates = progress < config.imitation
+        imitates = iteration < config.imitation
         if imitates or rng.random() < config.anchor:
-            batch, segments = truths.any_size() if rng.random() < 0.4 or not imitates else truths.usual()
-            taught = max(0.0, 0.6 - progress / config.imitation) if imitates else 0.0
+            batch, segments = truths.any_size() if rng.random() < 0.25 or not imitates else truths.usual()
+            taught = max(0.0, 0.6 - iteration / config.imitation) if imitates else 0.0
             loss = imitation_loss(policy, batch, segments, noise_rad, taught)
-            return loss, {"imitation": float(loss.detach())}
+            figures["imitation"] = float(loss.detach())
+            return loss, figures
         batch, segments = truths.usual()
         dose = None
         if rng.random() < 0.4:
@@ -192,16 +197,17 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
             dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
         walk = rollout(policy, batch, segments, noise_rad, dose)
         error = completion_errors(generator, walk, batch, config.bfloat16).mean()
-        typical = 0.99 * typical + 0.01 * float(error.detach())
-        return error / typical, {"training": float(error.detach())}
+        figures["training"] = float(error.detach())
+        typical = 0.99 * typical + 0.01 * figures["training"]
+        return error / typical, figures
 
     fitted = fit(
         RecurrentPolicy(),
         run,
         checkpoint,
         Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s),
-        lambda _iteration, progress: (
-            config.learning_rate * cosine(progress) * (1.0 if progress < config.imitation else config.gradient_rate)
+        lambda iteration, progress: (
+            config.learning_rate * cosine(progress) * (1.0 if iteration < config.imitation else config.gradient_rate)
         ),
         step,
         _validation(held_out, generator, config),
@@ -242,13 +248,13 @@ def export(policy: RecurrentPolicy) -> bytes:
     return to_onnx(policy, inputs, ("direction", "state_out"))
 
 
-def _export(
-    fitted: Fitted[RecurrentPolicy],
-    config: PathGradientConfig,
-    run: RunFolder,
-    images: ImageSet | None,
-    held_out: ImageSet | None,
-) -> pathlib.Path:
+def export_model(
+    policy: RecurrentPolicy,
+    training: dict[str, typing.Any],
+    images: ImageSet | None = None,
+    scores: tuple[dict[str, typing.Any], ...] = (),
+) -> bytes:
+    """The policy as ONNX with its card: how it was trained, on which images, and its scores."""
     card = model_card.ModelCard(
         kind="partial_scan_policy",
         name="Recurrent walk",
@@ -258,31 +264,38 @@ def _export(
         probes_per_segment=paths.PROBES_PER_SEGMENT,
         probe_spacing_px=paths.PROBE_SPACING_PX,
         values=model_card.STANDARDISED,
-        trained_on="Procedural crystals, particles and films"
-        + (
-            "" if images is None else f", and {images.count} experimental STEM images of {len(images.groups)} specimens"
-        ),
-        training={
-            "config": run.config,
-            "seed": config.seed,
-            "command": "python -m adaptive_core.training.partial_scan.path_gradient --images DIR",
-            "minutes": round(fitted.minutes, 1),
-            "iterations": fitted.iterations,
-        },
+        trained_on=described(images),
+        training=training,
+        scores=scores,
         licence="GPL-3.0-or-later",
         sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
     )
+    return model_card.write_card(export(policy), card)
+
+
+def _export(
+    fitted: Fitted[RecurrentPolicy],
+    config: PathGradientConfig,
+    run: RunFolder,
+    images: ImageSet | None,
+    held_out: ImageSet | None,
+) -> pathlib.Path:
+    training = {
+        "config": run.config,
+        "seed": config.seed,
+        "command": "python -m adaptive_core.training.partial_scan.path_gradient --images DIR",
+        "minutes": round(fitted.minutes, 1),
+        "iterations": fitted.iterations,
+    }
     path = run.path / f"{MODEL_NAME}.onnx"
-    model = export(fitted.network)
-    write_model(path, model, card)
+    model = export_model(fitted.network, training, images)
     if held_out is not None:
         # Scored as the product runs it, so it must be a model first.
-        scores = evaluate.policy_scores(
-            OnnxPolicy(LoadedModel(path.read_bytes(), path)),
-            OnnxGenerator(LoadedModel(config.generator.read_bytes(), config.generator)),
-            held_out,
-        )
-        write_model(path, model, dataclasses.replace(card, scores=scores))
+        policy = OnnxPolicy(LoadedModel(model, path))
+        generator = OnnxGenerator(LoadedModel(config.generator.read_bytes(), config.generator))
+        scores = evaluate.policy_scores(policy, generator, held_out, config.scored_crops)
+        model = export_model(fitted.network, training, images, scores)
+    write_model(path, model)
     return path
 
 

@@ -75,7 +75,7 @@ def square_spiral(size_px: Size, length_px: float, step_px: float = 0.5) -> Floa
         # The pitch is relative to half the region; a turn goes once around the unit square's perimeter of 8.
         pitch = (low + high) / 2
         turns = np.linspace(0, max(1 - pitch / 2, 1e-3) / pitch, 1000)
-        around = 8 * (turns % 1.0)
+        around = 8 * turns + 5
         unit = np.stack([_square_wave(around), _square_wave(around + 2)], axis=1)
         curve = half + half * (pitch * turns)[:, None] * unit
         distance = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(curve, axis=0).T))])

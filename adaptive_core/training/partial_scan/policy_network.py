@@ -71,11 +71,12 @@ class RecurrentPolicy(nn.Module):
         moved = position - last[:, :2]
         memory = memory + self._written(values, last[:, :2], moved)
         weight, total = memory.view(-1, 2, MAP_CELLS, MAP_CELLS).chunk(2, dim=1)
+        weight = weight.clamp(min=0)
         here = self._near(position[:, None]).sum(dim=1, keepdim=True)
         seen = torch.cat([weight / (weight + 1), total / (weight + 1), here, torch.ones_like(here)], dim=1)
         read = torch.relu(self.read_out(self.read(seen).flatten(1)))
         # What is left, counted in segments as long as the last one.
-        left = torch.log1p(remaining / (used - last[:, 2:] + 1e-3)) / 5
+        left = torch.log1p(remaining.clamp(min=0) / ((used - last[:, 2:]).clamp(min=0) + 1e-3)) / 5
         x = torch.cat([values.clamp(-5, 5), position, 2 * moved, remaining, left, read], dim=1)
         h1, c1 = self.first(x, h1, c1)
         h2, c2 = self.second(torch.cat([x, h1], 1), h2, c2)

@@ -1,0 +1,176 @@
+"""Each algorithm with a tiny budget: it learns, resumes, refuses what it must, and exports what it trained."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import TINY
+
+from adaptive_core.errors import InvalidInputError, ModelError
+from adaptive_core.model_library import LoadedModel
+from adaptive_core.training import partial_scan
+from adaptive_core.training.partial_scan import evaluate, generator, path_gradient
+from adaptive_core.training.partial_scan.data import TruthSource, partial_batch
+from adaptive_core.training.partial_scan.generator import GeneratorConfig, generator_from_onnx
+from adaptive_core.training.partial_scan.networks import Generator, MultigridFill, SpectralGate
+from adaptive_core.training.partial_scan.path_gradient import PathGradientConfig
+from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
+
+
+def _run(model, inputs):
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+def _random_partial(size_px, seed=0):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(size_px) < 0.05
+    return np.stack([rng.normal(size=size_px) * mask, mask])[None].astype(np.float32)
+
+
+def test_generator_trains_resumes_and_exports(tmp_path, image_folder):
+    config = GeneratorConfig(images=image_folder, iterations=3, validation_crops=2, scored_crops=1, **TINY)
+    path = generator.train(config, tmp_path / "run")
+    rows = (tmp_path / "run" / "curve.csv").read_text().splitlines()
+    assert rows[0] == "iteration,seconds,training,spiral,uniform-grid"
+    assert rows[-1].startswith("3,")
+    assert (tmp_path / "run" / "curve.png").stat().st_size > 1000
+    card = LoadedModel(path.read_bytes(), path).card
+    assert card.training["iterations"] == 3
+    assert {"linear", "thin-plate spline"} == set(card.scores[0]["baselines"])
+    assert "3 experimental STEM images of 2 specimens" in card.trained_on
+
+    with pytest.raises(InvalidInputError, match="holds a training run already"):
+        generator.train(config, tmp_path / "run")
+    with pytest.raises(InvalidInputError, match="has batch = 2, not 4"):
+        generator.train(GeneratorConfig(iterations=5, **{**TINY, "batch": 4}), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "curve.csv").read_text().splitlines() == rows
+
+    longer = GeneratorConfig(iterations=5, validation_crops=2, **TINY)
+    generator.train(longer, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "curve.csv").read_text().splitlines()[-1].startswith("5,")
+
+
+def test_generator_learns():
+    torch.manual_seed(0)
+    config = GeneratorConfig(**{**TINY, "batch": 4})
+    network, rng = Generator(config.channels, config.blocks), np.random.default_rng(0)
+    batch = TruthSource(None, 96, rng).draw(4)
+    partial, mean, sd = partial_batch(batch, rng)
+    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    figures = []
+    for _ in range(25):
+        total, mse = generator.loss(network, torch.from_numpy(batch)[:, None], partial, mean, sd, 0.02)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        figures.append(float(mse.detach()))
+    assert figures[-1] < 0.97 * figures[0]
+
+
+@pytest.mark.parametrize("size_px", [(96, 96), (96, 160), (256, 112)])
+def test_exported_generator_equals_the_network(size_px, tiny_generator):
+    network = generator_from_onnx(tiny_generator)
+    partial = _random_partial(size_px)
+    image, log_variance = _run(tiny_generator.read_bytes(), {"partial": partial})
+    with torch.no_grad():
+        expected = network(torch.from_numpy(partial))
+    assert image.shape == log_variance.shape == (1, 1, *size_px)
+    np.testing.assert_allclose(image, expected[0], atol=1e-4)
+    np.testing.assert_allclose(log_variance, expected[1], atol=1e-4)
+
+
+def test_exported_policy_equals_the_network():
+    torch.manual_seed(0)
+    policy = RecurrentPolicy()
+    rng = np.random.default_rng(0)
+    state = np.zeros((1, policy.state_size), np.float32)
+    model = path_gradient.export(policy)
+    position = np.zeros((1, 2), np.float32)
+    for step in range(4):
+        inputs = {
+            "values": rng.normal(size=(1, 20)).astype(np.float32) * (step > 0),
+            "position": position,
+            "remaining": np.array([[1 - step / 20]], np.float32),
+            "state": state,
+        }
+        direction, new_state = _run(model, inputs)
+        with torch.no_grad():
+            expected = policy(*map(torch.from_numpy, inputs.values()))
+        np.testing.assert_allclose(direction, expected[0], atol=1e-5)
+        np.testing.assert_allclose(new_state, expected[1], atol=1e-5)
+        state, position = new_state, rng.uniform(-1, 1, (1, 2)).astype(np.float32)
+
+
+def test_policy_trains_resumes_and_exports(tmp_path, tiny_generator):
+    # Two iterations of imitation, then two of the gradient.
+    settings = {"generator": tiny_generator, "batch": 2, "imitation": 2, "anchor": 0.0, "validation_crops": 1}
+    path = path_gradient.train(PathGradientConfig(iterations=4, **settings), tmp_path / "run")
+    model = LoadedModel(path.read_bytes(), path)
+    assert model.card.action == "direction"
+    assert model.card.observes == ("values", "position", "remaining")
+    path_gradient.train(PathGradientConfig(iterations=5, **settings), tmp_path / "run", resume=True)
+    rows = (tmp_path / "run" / "curve.csv").read_text().splitlines()
+    assert rows[-1].startswith("5,")
+    assert rows[0] == "iteration,seconds,imitation,training,validation"
+    assert np.isfinite(float(rows[-1].split(",")[-1]))
+
+
+def test_train_by_name(tmp_path):
+    with pytest.raises(InvalidInputError, match="no config 'magic'; there are generator, path-gradient"):
+        partial_scan.train("magic")
+    with pytest.raises(InvalidInputError, match="must be in a folder"):
+        partial_scan.train("generator", images=tmp_path / "none", minutes=0, out=tmp_path / "run")
+    with pytest.raises(InvalidInputError, match="must not be negative"):
+        partial_scan.train("generator", minutes=-1)
+
+
+def test_a_file_that_is_no_generator_is_refused(tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"bad\.onnx"):
+        generator_from_onnx(tmp_path / "bad.onnx")
+    policy = tmp_path / "policy.onnx"
+    policy.write_bytes(path_gradient.export(RecurrentPolicy()))
+    with pytest.raises(ModelError, match=r"policy\.onnx is not a generator"):
+        generator_from_onnx(policy)
+
+
+def test_fill_passes_through_measured_pixels_and_planes():
+    fill = MultigridFill()
+    y, x = np.mgrid[:96, :96] / 48 - 1
+    plane = (y + 0.5 * x).astype(np.float32)
+    mask = np.zeros((96, 96), np.float32)
+    mask[2::5, 2::5] = 1
+    filled = fill(torch.from_numpy(np.stack([plane * mask, mask])[None]))[0, 0].numpy()
+    np.testing.assert_allclose(filled[mask > 0], plane[mask > 0], atol=1e-6)
+    assert np.abs(filled - plane)[8:-8, 8:-8].max() < 0.02
+    assert np.all(fill(torch.zeros(1, 2, 96, 96)).numpy() == 0)
+
+
+@pytest.mark.parametrize("size_px", [(24, 24), (12, 20), (13, 9)])
+def test_spectral_gate_is_a_gated_fourier_transform(size_px):
+    torch.manual_seed(0)
+    gate = SpectralGate(4, 4)
+    x = torch.randn(2, 4, *size_px)
+    with torch.no_grad():
+        gate.expand.weight.copy_(torch.eye(4)[:, :, None, None])
+        spectrum = torch.fft.rfft2(gate.reduce(x), norm="ortho")
+        mixed = gate.mix(torch.cat([spectrum.real, spectrum.imag], 1))
+        magnitude = torch.log(mixed[:, :4] ** 2 + mixed[:, 4:] ** 2 + 1e-6)
+        weight = torch.sigmoid(gate.gate(magnitude - magnitude.mean(dim=(2, 3), keepdim=True)))
+        expected = torch.fft.irfft2(
+            torch.complex(mixed[:, :4] * weight, mixed[:, 4:] * weight), s=size_px, norm="ortho"
+        )
+        np.testing.assert_allclose(gate(x), expected, atol=1e-4)
+
+
+def test_evaluation_prints_json(tmp_path, image_folder, tiny_generator, capsys):
+    policy = tmp_path / "policy.onnx"
+    policy.write_bytes(path_gradient.export_model(RecurrentPolicy(), {}))
+    arguments = ["--images", str(image_folder), "--generator", str(tiny_generator), "--policy", str(policy)]
+    evaluate.main([*arguments, "--sizes", "96", "--crops", "2"])
+    result = json.loads(capsys.readouterr().out)["results"][0]
+    assert result["probes"] == 400
+    assert set(result["mse"]) == {*evaluate.STATIC_PATHS, "policy", "policy_of_another"}
+    assert all(np.isfinite(value) for value in result["mse"].values())
