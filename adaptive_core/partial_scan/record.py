@@ -25,16 +25,20 @@ from adaptive_core.scan_path import Action, Positions, Segment
 LOOP = "partial_scan"
 
 
-def begin_journal(path: pathlib.Path, plan: ScanPlan, policy: Policy, generator: Generator) -> JournalWriter:
-    """The journal of a run that is about to start. Raises JournalError if it cannot be written."""
-    models = {
+def model_records(policy: Policy, generator: Generator) -> dict[str, ModelRecord]:
+    """How journals and metadata name the models of a run, by their part in it."""
+    return {
         "policy": ModelRecord(policy.name, policy.model.sha256 if isinstance(policy, OnnxPolicy) else None),
         "generator": ModelRecord(
             generator.name, generator.model.sha256 if isinstance(generator, OnnxGenerator) else None
         ),
     }
+
+
+def begin_journal(path: pathlib.Path, plan: ScanPlan, policy: Policy, generator: Generator) -> JournalWriter:
+    """The journal of a run that is about to start. Raises JournalError if it cannot be written."""
     described = {"loop": LOOP, **plan.to_dict()}
-    return JournalWriter(path, described, models, plan.setup.channels, plan.setup.size_px)
+    return JournalWriter(path, described, model_records(policy, generator), plan.setup.channels, plan.setup.size_px)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from adaptive_core.journal import JournalWriter, ModelRecord
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan import Budget, Episode, Generator, PartialImage, Policy, ScanPlan, catalogue
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.partial_scan.record import begin_journal, model_records
 from adaptive_core.scan_path import Point
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion, context_parameters
 from nionswift_plugin.adaptive_scan.settings import PartialScanSettings
@@ -56,7 +57,7 @@ class Models:
 
     def records(self) -> dict[str, ModelRecord]:
         """How journals and metadata name them."""
-        return {"policy": _record(self.policy), "generator": _record(self.generator)}
+        return model_records(self.policy, self.generator)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +114,7 @@ class PreparedScan:
 
     def new_journal(self, folder: pathlib.Path) -> JournalWriter:
         """A journal of this run in a new file of the folder. Raises JournalError."""
-        setup = self.plan.setup
-        path = _new_path(folder)
-        return JournalWriter(path, self.plan.to_dict(), self.models.records(), setup.channels, setup.size_px)
+        return begin_journal(_new_path(folder), self.plan, self.models.policy, self.models.generator)
 
     def episode(self, journal: JournalWriter | None) -> Episode:
         """The run."""
@@ -235,8 +234,3 @@ def _new_path(folder: pathlib.Path) -> pathlib.Path:
         number += 1
         path = folder / f"{stem} ({number}).h5"
     return path
-
-
-def _record(model: Policy | Generator) -> ModelRecord:
-    loaded = getattr(model, "model", None)
-    return ModelRecord(model.name, None if loaded is None else loaded.sha256)
