@@ -19,8 +19,7 @@ from nion.swift import Workspace
 from nion.swift.model import FileStorageSystem, Profile
 
 from adaptive_core.errors import InvalidInputError
-from nionswift_plugin.adaptive_scan.headless import SIMULATOR_ID
-from nionswift_plugin.adaptive_scan.settings import PartialScanSettings, SettingsStore
+from nionswift_plugin.adaptive_scan.settings import SIMULATOR_ID, PartialScanSettings, SettingsStore
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
 PROJECT_NAME = "Adaptive Scan"

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "adaptive_scan.json"
 
+SIMULATOR_ID = "adaptive_simulator_scan"
+"""Swift's identifier of the simulated scan device."""
+
 
 class BudgetKind(enum.StrEnum):
     """What ends a scan."""
