@@ -105,6 +105,96 @@ class PathScanner(typing.Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class DiffractionSetup:
+    """The 4D scan that an instrument is set up for.
+
+    Attributes:
+        size_px: region (height, width) in px of the conventional scan.
+        pixel_size_nm: nm a pixel.
+        exposure_us: of a pattern.
+        detector_px: side of the square patterns.
+        mrad_per_px: size of a detector pixel.
+        energy_kev: beam energy.
+        convergence_mrad: semi-angle of the aperture.
+        defocus_nm: underfocus at the start.
+        cs_mm: third-order spherical aberration.
+        beam_current_pa: None when unknown.
+        saturation: counts at which a detector pixel saturates; None when unknown.
+    """
+
+    size_px: Size
+    pixel_size_nm: float
+    exposure_us: float
+    detector_px: int
+    mrad_per_px: float
+    energy_kev: float
+    convergence_mrad: float
+    defocus_nm: float = 0.0
+    cs_mm: float = 0.0
+    beam_current_pa: float | None = None
+    saturation: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffractionAbilities:
+    """What a diffraction scanner can do; anything else is refused before the beam moves.
+
+    Attributes:
+        can_defocus: the defocus can be set for each command.
+        can_blank: the beam is blanked while it waits, so that waiting adds no dose.
+    """
+
+    can_defocus: bool = False
+    can_blank: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DiffractionMeasurement:
+    """Patterns of one command.
+
+    Attributes:
+        patterns: shape (n, d, d), float32, counts, the direct beam at pixel ``d // 2``.
+        positions: where they were taken, shape (n, 2), float64, ``(y, x)`` in px of the region; recorded data snap.
+        beam_on_us: time for which the specimen was exposed, a wait without a blanker included.
+    """
+
+    patterns: npt.NDArray[np.float32]
+    positions: FloatArray
+    beam_on_us: float
+
+
+class DiffractionScanner(typing.Protocol):
+    """An instrument, or its stand-in, that records a diffraction pattern at each of a list of positions."""
+
+    @property
+    def abilities(self) -> DiffractionAbilities:
+        """What the instrument can do."""
+        ...
+
+    @property
+    def setup(self) -> DiffractionSetup:
+        """The region, camera and illumination of this scan."""
+        ...
+
+    def check(self, positions: FloatArray) -> None:
+        """Raise InvalidInputError for positions (n, 2), px, that cannot be visited; never moves the beam."""
+        ...
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Take the instrument: blank or park the beam; put everything back on the way out, the defocus too."""
+        ...
+
+    def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
+        """Record patterns at positions (n, 2), px, inside a session, at a defocus or at the present one (None).
+
+        Raises:
+            DeviceError: if the instrument fails.
+            ScanCancelledError: if it was stopped on purpose.
+        """
+        ...
+
+
 class DiskCamera(typing.Protocol):
     """A camera that shows the bright-field disk."""
 

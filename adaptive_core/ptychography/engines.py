@@ -102,7 +102,7 @@ def weighted_descent(
     The weight ``(I - J) / (I + noise)`` is the derivative of the Poisson likelihood, tamed where nothing is expected.
 
     Args:
-        batches: forward models with their intensities.
+        batches: forward models with their intensities; they may be made anew whenever they are asked for.
         electrons: incident electrons a pattern.
         low_pass: mask of the object's spectrum (FFT order), applied to every update.
         settings: see there.
@@ -111,17 +111,19 @@ def weighted_descent(
     Returns:
         The potential (height, width), float32, in rad, and the mean squared weighted residual of each epoch.
     """
-    potential = np.zeros(batches[0][0].object_px, np.float32) if start is None else start.astype(np.float32)
+    potential = np.zeros(low_pass.shape, np.float32) if start is None else start.astype(np.float32)
     velocity = np.zeros_like(potential)
     floor, clip = np.float32(settings.noise / electrons), settings.clip
-    preconditioners = []
-    for model, _ in batches:
-        illumination = model.illumination()
-        preconditioners.append(0.5 * settings.step / (illumination + settings.damping * illumination.max()))
+    preconditioners: list[RealArray] = []
     losses = []
     for _ in range(settings.epochs):
         loss, pixels = 0.0, 0
-        for (model, intensities), preconditioner in zip(batches, preconditioners, strict=True):
+        for index, (model, intensities) in enumerate(batches):
+            if index == len(preconditioners):
+                illumination = model.illumination()
+                preconditioners.append(
+                    0.5 * settings.step / (illumination + np.float32(settings.damping * illumination.max()))
+                )
             transmission = np.exp(1j * potential).astype(np.complex64)
             waves = model.waves(transmission)
             expected = waves.real**2 + waves.imag**2
@@ -132,7 +134,7 @@ def weighted_descent(
             loss += float(np.vdot(weight, weight))
             pixels += weight.size
             waves *= weight
-            gradient = (model.adjoint(waves) * np.conj(transmission)).imag * preconditioner
+            gradient = (model.adjoint(waves) * np.conj(transmission)).imag * preconditioners[index]
             update = scipy.fft.ifft2(scipy.fft.fft2(gradient) * low_pass).real.astype(np.float32)
             velocity = np.float32(settings.momentum) * velocity + update
             potential = potential - (update + np.float32(settings.momentum) * velocity)

@@ -91,10 +91,17 @@ def region_image(
 
     The region is divided into whole pixels, as many as come closest to ``pixel_A``, and sampled at their centres.
     """
+    height, width = (max(1, round(length / pixel_A)) for length in fov_A)
+    return image_at(potential, grid, fov_A, (height, width))
+
+
+def image_at(
+    potential: npt.NDArray[np.floating], grid: ObjectGrid, fov_A: tuple[float, float], shape: tuple[int, int]
+) -> RealArray:
+    """The same on a given number of pixels (height, width)."""
     spectrum = scipy.fft.fft2(potential) / potential.size
     waves = []
-    for n, origin, length in zip(grid.shape, grid.origin_A, fov_A, strict=True):
-        pixels = max(1, round(length / pixel_A))
+    for n, origin, length, pixels in zip(grid.shape, grid.origin_A, fov_A, shape, strict=True):
         places = (origin + (np.arange(pixels) + 0.5) * length / pixels) / grid.pixel_A
         waves.append(np.exp(2j * np.pi * places[:, None] * np.fft.fftfreq(n)))
     return np.asarray((waves[0] @ spectrum @ waves[1].T).real, dtype=np.float32)

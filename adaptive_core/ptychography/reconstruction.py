@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
+import functools
 import time
+import typing
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +15,7 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import engines, refinement
 from adaptive_core.ptychography.engines import Batch, WeightedSettings
 from adaptive_core.ptychography.object_grid import ObjectGrid, low_pass, object_grid, region_image
-from adaptive_core.ptychography.scan_data import ScanData
+from adaptive_core.ptychography.scan_data import Calibration, ScanData
 from adaptive_core.simulation.ptychography_detector import binned, fft_order
 from adaptive_core.simulation.ptychography_forward import ForwardModel
 from adaptive_core.simulation.ptychography_probe import ComplexArray, FloatArray, cut_window, probe_wave
@@ -20,11 +23,16 @@ from adaptive_core.simulation.ptychography_probe import ComplexArray, FloatArray
 RealArray = npt.NDArray[np.float32]
 
 INTERMEDIATE = WeightedSettings(epochs=3, batch=50)
-FINAL = WeightedSettings(epochs=12, batch=62)
+LIVE = WeightedSettings(epochs=1, batch=50)
+"""For the look after a sub-sequence that starts from the look before."""
+FINAL = WeightedSettings(epochs=8, batch=62)
+DENSE = WeightedSettings(epochs=3, batch=250, momentum=0.5)
+"""For the full data of a conventional scan, whose many batches need few epochs."""
 INTERMEDIATE_BINNING = 3
 REFINEMENT_ROUNDS = 20
-ROP_STEP = 0.1
-"""Step of the paper's gradient descent in units of the step that inverts the mean illumination."""
+_KEPT_PX = 20_000_000
+ROP_STEP = 0.3
+"""Step of the papers' gradient descent; see :func:`rop_step`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,40 +84,60 @@ def rop(
 ) -> Reconstruction:
     """The gradient descent of the papers: complex potential, squared error of the intensities, fixed step (Eq. 2).
 
-    ``step`` is in units of ``p n^2 / 4`` px of the object over the beam's brightest reciprocal pixel, so that its
-    meaning does not hang on a normalisation; the papers do not give theirs.
+    ``step`` is relative, see :func:`rop_step`.
     """
     began = time.perf_counter()
     grid = object_grid(data.calibration, window_px)
     wave = probes(data, grid)
     model = ForwardModel(wave, grid.to_px(data.positions_A), grid.shape, data.calibration.detector_px)
     intensities = fft_order(data.patterns) / np.float32(data.electrons)
-    absolute = step * grid.shape[0] * grid.shape[1] / (4 * float((np.abs(wave) ** 2).max()))
     potential, losses = engines.gradient_descent(
-        model, intensities, absolute, iterations, None if start is None else _on_grid(start, grid).astype(np.complex64)
+        model,
+        intensities,
+        rop_step(step, wave, grid),
+        iterations,
+        None if start is None else _on_grid(start, grid).astype(np.complex64),
     )
     return _result(potential, grid, data, losses, began, data.positions_A, wave)
+
+
+def rop_step(step: float, wave: ComplexArray, grid: ObjectGrid) -> float:
+    """The absolute step of the gradient descent for a relative one.
+
+    The unit is a quarter of the object's pixels over the brightest reciprocal pixel of the beam, so that the step's
+    meaning does not hang on a normalisation; the papers give theirs, 525, without one.
+    """
+    return step * grid.shape[0] * grid.shape[1] / (4 * float((np.abs(wave) ** 2).max()))
+
+
+def intermediate_binning(calibration: Calibration, defocus_A: float) -> int:
+    """The strongest binning, up to 3, whose window holds the defocused probe with 4 A to spare."""
+    wide = 2 * abs(defocus_A) * calibration.optics.convergence_mrad * 1e-3 + 4.0
+    return int(np.clip(calibration.window_A // wide, 1, INTERMEDIATE_BINNING))
 
 
 def intermediate(
     data: ScanData,
     start: Reconstruction | None = None,
     settings: WeightedSettings = INTERMEDIATE,
-    binning: int = INTERMEDIATE_BINNING,
+    binning: int | None = None,
 ) -> Reconstruction:
     """A quick look for the policy: patterns binned, probes cut to the small window that belongs to the binned detector.
 
-    The cut is an approximation, good for a few epochs.
+    The cut is an approximation, good for a few epochs. By default patterns are binned by 3, or by less where a
+    defocused probe needs a larger window (:func:`intermediate_binning`).
     """
     began = time.perf_counter()
     calibration = data.calibration
+    if binning is None:
+        binning = intermediate_binning(calibration, float(np.abs(data.defocus_of_each()).max()))
     window = object_grid(calibration).window_px
     grid = object_grid(calibration, window + -window % binning)
     patterns, offset = binned(data.patterns, binning)
     intensities = fft_order(patterns) / np.float32(data.electrons)
     wave = cut_window(probes(data, grid), grid.window_px // binning)
     positions = grid.to_px(data.positions_A)
-    batches = _batches(wave, positions, grid, intensities, settings, offset)
+    batches = _Batches(wave, positions, grid, intensities, settings, offset)
     potential, losses = engines.weighted_descent(
         batches,
         data.electrons / binning**2,
@@ -149,7 +177,7 @@ def final(
     potential = None if start is None else _start(start, grid)
     losses: list[float] = []
     for _ in range(REFINEMENT_ROUNDS if refine_positions or refine_probe else 0):
-        batches = _batches(wave, positions, grid, intensities, settings)
+        batches = _Batches(wave, positions, grid, intensities, settings)
         one_epoch = dataclasses.replace(settings, epochs=1)
         potential, loss = engines.weighted_descent(batches, data.electrons, mask, one_epoch, potential)
         losses += loss
@@ -160,26 +188,48 @@ def final(
             positions = positions + refinement.position_steps(model, transmission, differences)
         if refine_probe:
             wave = refinement.refined_probe(wave, model, transmission, differences)
-    batches = _batches(wave, positions, grid, intensities, settings)
+    batches = _Batches(wave, positions, grid, intensities, settings)
     potential, loss = engines.weighted_descent(batches, data.electrons, mask, settings, potential)
     refined_A = positions * grid.pixel_A - np.asarray(grid.origin_A) if refine_positions else data.positions_A
     return _result(potential, grid, data, losses + loss, began, refined_A, wave)
 
 
-def _batches(
-    wave: ComplexArray,
-    positions_px: FloatArray,
-    grid: ObjectGrid,
-    intensities: RealArray,
-    settings: WeightedSettings,
-    offset_px: float = 0.0,
-) -> list[Batch]:
-    batches = []
-    for chosen in engines.dealt(len(intensities), settings):
-        own = wave if wave.ndim == 2 else wave[chosen]
-        model = ForwardModel(own, positions_px[chosen], grid.shape, intensities.shape[-1], offset_px)
-        batches.append((model, intensities[chosen]))
-    return batches
+class _Batches(collections.abc.Sequence[Batch]):
+    """Batches of a scan; their models are kept where there is room, else made whenever they are asked for."""
+
+    def __init__(
+        self,
+        wave: ComplexArray,
+        positions_px: FloatArray,
+        grid: ObjectGrid,
+        intensities: RealArray,
+        settings: WeightedSettings,
+        offset_px: float = 0.0,
+    ) -> None:
+        self._sets = engines.dealt(len(intensities), settings)
+
+        def make(index: int) -> Batch:
+            chosen = self._sets[index]
+            own = wave if wave.ndim == 2 else wave[chosen]
+            model = ForwardModel(own, positions_px[chosen], grid.shape, intensities.shape[-1], offset_px)
+            return model, intensities[chosen]
+
+        room = len(intensities) * wave.shape[-1] ** 2 <= _KEPT_PX
+        self._make = functools.cache(make) if room else make
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    @typing.overload
+    def __getitem__(self, index: int) -> Batch: ...
+
+    @typing.overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(len(self))[index]]
+        return self._make(range(len(self))[index])
 
 
 def _start(start: Reconstruction, grid: ObjectGrid) -> RealArray:

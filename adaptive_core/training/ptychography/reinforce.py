@@ -1,0 +1,259 @@
+"""Train the scanning policy of Schloz et al.: supervised initialisation, then multi-agent REINFORCE (Eqs. 6-9).
+
+Every probe position is an agent with a Gaussian policy around the network's output. The reward is the phase of the
+final reconstruction in the agent's Voronoi cell ("voronoi") or all of it ("shared"); gamma is 0.
+
+Deviations from the papers, all by configuration or stated here:
+
+* the first sub-sequence is the network's answer to zeros, trained by the supervised part to be the given one;
+* ``baseline``: each agent's reward is compared with the batch's mean for that agent and divided by the spread;
+* everything is simulated, in the small window of the binned detector (see :mod:`world`);
+* what the policy sees is the weighted reconstruction with warm start, what it is rewarded for is ``reward``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pathlib
+import time
+import typing
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography import positions as fixed
+from adaptive_core.ptychography.experiments import Experiment, experiment
+from adaptive_core.ptychography.reconstruction import ROP_STEP
+from adaptive_core.training.ptychography.credit import CREDITS
+from adaptive_core.training.ptychography.networks import SIZES, Autoencoder, ScanPolicy, standardised
+from adaptive_core.training.ptychography.world import Patterns, World
+from adaptive_core.training.runs import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReinforceConfig:
+    """Arguments of a run.
+
+    Attributes:
+        specimen: name of the experiment.
+        size: "small" or "paper".
+        first: "sparse_grid" (2023) or "halton" (2022), the sequence of the supervised initialisation.
+        supervised: iterations of the initialisation.
+        iterations: of REINFORCE, at most.
+        minutes: of wall time, at most.
+        batch: regions of an iteration.
+        learning_rate: of Adam in REINFORCE (paper: 1e-5 in the text, 1e-6 in Table II).
+        supervised_learning_rate: of Adam in the initialisation.
+        sigma: of an agent's Gaussian, as a fraction of the region (paper: 0.0125).
+        credit: "voronoi" or "shared".
+        reward: "rop" (the papers' gradient descent) or "weighted".
+        baseline: see above.
+        dose: electrons a pattern, as a fraction of the paper's.
+        regions: of the pool.
+        seed: of everything.
+        threads: of PyTorch.
+        device: "cpu" or "cuda".
+    """
+
+    specimen: str = "mos2"
+    size: str = "small"
+    first: str = "sparse_grid"
+    supervised: int = 400
+    iterations: int = 2000
+    minutes: float = 60.0
+    batch: int = 24
+    learning_rate: float = 1e-4
+    supervised_learning_rate: float = 1e-3
+    sigma: float = 0.0125
+    credit: str = "voronoi"
+    reward: str = "rop"
+    baseline: bool = True
+    dose: float = 1.0
+    regions: int = 192
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for value, allowed in ((self.first, FIRST), (self.credit, CREDITS), (self.reward, ("rop", "weighted"))):
+            if value not in allowed:
+                raise InvalidInputError(f"Expected one of {', '.join(sorted(allowed))}, not {value!r}.")
+
+
+FIRST: dict[str, typing.Callable[[int, fixed.Region], npt.NDArray[np.float64]]] = {
+    "sparse_grid": fixed.sparse_grid,
+    "halton": fixed.halton,
+}
+
+
+def target_sequence(settings: Experiment, first: str) -> Tensor:
+    """Positions of the initialisation (t, p, 2) in [-1, 1], sub-sequence by sub-sequence, in the sequence's order."""
+    whole = FIRST[first](settings.positions, (2.0, 2.0)) - 1
+    return torch.tensor(whole, dtype=torch.float32).view(settings.subsequences, -1, 2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Episode:
+    """A batch of episodes.
+
+    Attributes:
+        means: of the agents' policies (b, t, p, 2).
+        actions: positions taken, in [-1, 1], of the same shape.
+        patterns: what was measured there.
+    """
+
+    means: Tensor
+    actions: Tensor
+    patterns: Patterns
+
+
+def play(
+    world: World,
+    potentials: Tensor,
+    encoder: Autoencoder,
+    policy: ScanPolicy,
+    sigma: float,
+    generator: torch.Generator,
+) -> Episode:
+    """Scan every region of a batch; ``sigma`` in units of [-1, 1], 0 for the means themselves."""
+    sets, part = len(potentials), policy.positions
+    code = potentials.new_zeros(sets, policy.size.code)
+    state = potentials.new_zeros(sets, policy.state_size)
+    action = potentials.new_zeros(sets, part, 2)
+    focus = potentials.new_zeros(())
+    patterns, image = Patterns(), None
+    means, actions = [], []
+    for _ in range(world.settings.subsequences):
+        mean, state = policy(code, action, state)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        action = (mean.detach() + sigma * noise).clamp(-1, 1)
+        with torch.no_grad():
+            patterns = patterns.with_more(*world.measure(potentials, action, focus, generator))
+            image = world.reconstruct(patterns, 1, image)
+            code = encoder.encode(standardised(world.images(image, policy.size.image_px)))
+        means.append(mean)
+        actions.append(action)
+    return Episode(torch.stack(means, 1), torch.stack(actions, 1), patterns)
+
+
+def rewards(world: World, episode: Episode, config: ReinforceConfig) -> Tensor:
+    """Reward of every agent (b, t * p)."""
+    with torch.no_grad():
+        if config.reward == "rop":
+            potentials = world.rop(episode.patterns, ROP_STEP)
+        else:
+            potentials = world.reconstruct(episode.patterns, 3)
+        phases = world.images(potentials, 96)[:, 0].cpu().numpy()
+    positions = episode.actions.flatten(1, 2).cpu().numpy()
+    divide = CREDITS[config.credit]
+    each = [divide(place, phase) for place, phase in zip(positions, phases, strict=True)]
+    return torch.from_numpy(np.stack(each)).to(episode.actions.device)
+
+
+def reinforce_loss(episode: Episode, reward: Tensor, sigma: float, baseline: bool) -> Tensor:
+    """Loss whose gradient is that of Eq. 8, one term for each agent, gamma = 0."""
+    log_likelihood = -(episode.actions - episode.means).square().sum(-1).flatten(1) / (2 * sigma**2)
+    if baseline:
+        reward = reward - reward.mean(0, keepdim=True)
+        reward = reward / reward.std().clamp(min=1e-12)
+    return -(log_likelihood * reward).sum(1).mean()
+
+
+def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, resume: bool = False) -> ScanPolicy:
+    """Train, resume or finish a run in ``folder``; returns the policy, in evaluation mode on the CPU."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    settings = experiment(config.specimen)
+    run = RunFolder(folder, config)
+    checkpoint = run.open(resume)
+    encoder = encoder.to(config.device).eval().requires_grad_(False)
+    policy = ScanPolicy(SIZES[config.size], settings.positions // settings.subsequences).to(config.device)
+    world = World(settings, range(config.regions), settings.electrons * config.dose, device=config.device)
+    optimizer = torch.optim.Adam(policy.parameters(), config.learning_rate)
+    done, spent = 0, 0.0
+    if checkpoint is None:
+        supervise(config, world, encoder, policy)
+    else:
+        policy.load_state_dict(checkpoint["policy"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        done, spent = int(checkpoint["iterations"]), float(checkpoint["seconds"])
+    generator = torch.Generator(config.device).manual_seed(config.seed + 1 + done)
+    began, sigma = time.monotonic() - spent, 2 * config.sigma
+    rows: list[dict[str, float]] = []
+    while done < config.iterations and time.monotonic() - began < config.minutes * 60:
+        chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
+        episode = play(world, world.region(chosen), encoder, policy, sigma, generator)
+        reward = rewards(world, episode, config)
+        loss = reinforce_loss(episode, reward, sigma, config.baseline)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), 10.0)
+        optimizer.step()
+        done += 1
+        rows.append(_figures(world, chosen, episode, reward))
+        if done % 20 == 0 or done == config.iterations:
+            elapsed = time.monotonic() - began
+            mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+            run.log({"iteration": done, "seconds": elapsed, **mean})
+            rows = []
+            state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+            run.save({**state, "iterations": done, "seconds": elapsed})
+    return policy.cpu().eval()
+
+
+def supervise(config: ReinforceConfig, world: World, encoder: Autoencoder, policy: ScanPolicy) -> None:
+    """Fit the policy's means to the initial sequence (Eq. 9), on what it sees when that sequence is scanned."""
+    optimizer = torch.optim.Adam(policy.parameters(), config.supervised_learning_rate)
+    target = target_sequence(world.settings, config.first).to(config.device)
+    generator = torch.Generator(config.device).manual_seed(config.seed)
+    sets = config.batch
+    codes = _codes_of(world, encoder, target, policy, generator, sets)
+    for _ in range(config.supervised):
+        state = target.new_zeros(sets, policy.state_size)
+        action = target.new_zeros(sets, policy.positions, 2)
+        loss = target.new_zeros(())
+        for t, wanted in enumerate(target):
+            mean, state = policy(codes[t], action, state)
+            loss = loss + (mean - wanted).square().sum((1, 2)).mean()
+            action = wanted.expand(sets, -1, -1)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    logger.info(
+        "supervised initialisation: mean squared error %.3g of a position", float(loss) / target[..., 0].numel()
+    )
+
+
+@torch.no_grad()
+def _codes_of(
+    world: World, encoder: Autoencoder, target: Tensor, policy: ScanPolicy, generator: torch.Generator, sets: int
+) -> list[Tensor]:
+    chosen = torch.arange(sets, device=target.device) % len(world)
+    potentials = world.region(chosen)
+    codes, patterns, image = [target.new_zeros(sets, policy.size.code)], Patterns(), None
+    for wanted in target[:-1]:
+        places = wanted.expand(sets, -1, -1)
+        patterns = patterns.with_more(*world.measure(potentials, places, target.new_zeros(()), generator))
+        image = world.reconstruct(patterns, 1, image)
+        codes.append(encoder.encode(standardised(world.images(image, policy.size.image_px))))
+    return codes
+
+
+@torch.no_grad()
+def _figures(world: World, chosen: Tensor, episode: Episode, reward: Tensor) -> dict[str, float]:
+    """What the learning curve shows: the reward, and the phase under the probes over its mean in the region."""
+    truth = world.images(world.truth(chosen), 96)
+    places = episode.actions.flatten(1, 2)[:, :, None].flip(-1)
+    under = torch.nn.functional.grid_sample(truth, places, align_corners=False, padding_mode="border")
+    spread = (episode.means - episode.means.mean(0)).std()
+    return {
+        "reward": float(reward.sum(1).mean()),
+        "phase_at_probes": float(under.mean() / truth.mean()),
+        "adaptation": float(spread),
+    }
