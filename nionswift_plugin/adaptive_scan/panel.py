@@ -35,12 +35,28 @@ class AdaptiveScanPanel(Panel.Panel):
         folders = folders or folders_of(document_controller)
         if SettingsStore(folders.configuration).first_start():
             # Swift hides the panel that it has just made, unless it is one of its own.
-            document_controller.queue_task(self.show)
+            document_controller.queue_task(self._show_if_docked)
         self.partial_scan = PartialScanModel(document_controller, folders)
         self.partial_scan.is_visible = lambda: self.dock_widget is None or self.dock_widget.visible
         self.widget = Declarative.DeclarativeWidget(
             document_controller.ui, document_controller.event_loop, _Sections([PartialScanSection(self.partial_scan)])
         )
+        self._end_scan_before(document_controller)
+
+    def _end_scan_before(self, window: DocumentController.DocumentController) -> None:
+        """End a running scan before its window closes: live items cannot be let go of while panels close one by one."""
+        on_close = window.on_close
+
+        def close() -> None:
+            self.partial_scan.session.close()
+            if on_close is not None:
+                on_close()
+
+        window.on_close = close
+
+    def _show_if_docked(self) -> None:
+        if self.dock_widget is not None:
+            self.show()
 
 
 class _Sections(Declarative.Handler):
