@@ -7,13 +7,12 @@ import collections.abc
 import contextlib
 import logging
 
-from nion.instrumentation import HardwareSource, scan_base
+from nion.instrumentation import HardwareSource
 from nion.swift import Application, Facade
 from nion.swift.model import ApplicationData, PlugInManager
 from nion.ui import TestUI
 from nion.utils import Registry
 
-from adaptive_core.errors import InvalidInputError
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders, user_folders
 
 SIMULATOR_ID = "adaptive_simulator_scan"
@@ -61,26 +60,3 @@ def headless_swift(folders: SwiftFolders | None = None) -> collections.abc.Itera
         PlugInManager.unload_plug_ins()
         asyncio.set_event_loop(None)
         event_loop.close()
-
-
-def scan_sources() -> dict[str, scan_base.ScanHardwareSource]:
-    """The scan devices by identifier, as Swift ranks them: primary ones first, then by priority."""
-
-    def rank(source: scan_base.ScanHardwareSource) -> tuple[bool, float, str]:
-        return bool(source.scan_device.scan_device_is_secondary), -source.priority, source.hardware_source_id
-
-    sources = sorted(Registry.get_components_by_type("scan_hardware_source"), key=rank)
-    return {source.hardware_source_id: source for source in sources}
-
-
-def find_scan_source(device_id: str | None = None) -> scan_base.ScanHardwareSource:
-    """The scan device with this identifier; by default the simulator where it is attached, else Swift's first device.
-
-    Raises InvalidInputError naming the devices that there are.
-    """
-    sources = scan_sources()
-    if device_id is None:
-        device_id = SIMULATOR_ID if SIMULATOR_ID in sources else next(iter(sources), "")
-    if device_id not in sources:
-        raise InvalidInputError(f"There is no scan device {device_id!r}; there are: {', '.join(sources) or 'none'}.")
-    return sources[device_id]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import collections.abc
 import contextlib
-import datetime
 import pathlib
 import signal
 import time
@@ -15,13 +14,13 @@ from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan import FinishReason
 from nionswift_plugin.adaptive_scan.command_line.scan_report import Latencies, ScanReport, scan_report, write_picture
 from nionswift_plugin.adaptive_scan.command_line.scan_request import (
-    PreparedScan,
+    FoundScan,
     add_scan_arguments,
-    load_models,
-    prepare_scan,
+    find_scan,
     scan_request,
 )
 from nionswift_plugin.adaptive_scan.headless import headless_swift
+from nionswift_plugin.adaptive_scan.preparation import Models
 from nionswift_plugin.adaptive_scan.swift_folders import user_folders
 from nionswift_plugin.adaptive_scan.swift_scanner import SwiftScanner
 
@@ -37,11 +36,10 @@ def run(options: argparse.Namespace) -> int:
     """Scan and report; 0 only if the scan was completed."""
     request = scan_request(options)
     folders = user_folders()
-    models = load_models(request, ModelLibrary([folders.models]))
+    models = Models.load(request.settings, ModelLibrary([folders.models]))
     out = make_folder(options.out or folders.runs)
     with headless_swift(folders):
-        prepared = prepare_scan(request, models)
-        report, failure = run_scan(prepared, out, with_picture=options.out is not None)
+        report, failure = run_scan(find_scan(request, models), out, with_picture=options.out is not None)
     for line in [report.to_json()] if options.json else report.lines():
         print(line)
     if failure is not None:
@@ -58,11 +56,10 @@ def make_folder(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def run_scan(
-    prepared: PreparedScan, out: pathlib.Path, *, with_picture: bool
-) -> tuple[ScanReport, AdaptiveScanError | None]:
+def run_scan(found: FoundScan, out: pathlib.Path, *, with_picture: bool) -> tuple[ScanReport, AdaptiveScanError | None]:
     """Carry out a scan and write its journal and picture; the report, and why it failed if it did."""
-    journal = out / f"scan-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}.h5"
+    prepared = found.prepared
+    journal = prepared.new_journal(out)
     episode = prepared.episode(journal)
     latencies = Latencies()
     failure: AdaptiveScanError | None = None
@@ -74,15 +71,8 @@ def run_scan(
         except AdaptiveScanError as error:
             failure = error
     seconds = time.perf_counter() - begin
-    truth = prepared.truth()
-    report = scan_report(
-        prepared,
-        episode,
-        truth=truth,
-        latencies=latencies,
-        seconds=seconds,
-        journal=journal,
-    )
+    truth = found.truth()
+    report = scan_report(found, episode, truth=truth, latencies=latencies, seconds=seconds, journal=journal.path)
     if with_picture:
         write_picture(
             out,
@@ -90,7 +80,7 @@ def run_scan(
             actions=episode.scan.actions,
             estimate=episode.estimate,
             truth=truth,
-            pixel_size_nm=prepared.plan.setup.pixel_size_nm,
+            pixel_size_nm=prepared.plan.setup.pixel_size_nm if found.calibrated else None,
             caption=report.lines(),
         )
     return report, failure

@@ -15,7 +15,7 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.partial_scan import Episode, Estimate, ScanStep
 from adaptive_core.ports import ImageArray
 from adaptive_core.scan_path import Action, Size
-from nionswift_plugin.adaptive_scan.command_line.scan_request import PreparedScan
+from nionswift_plugin.adaptive_scan.command_line.scan_request import FoundScan
 
 
 class Latencies:
@@ -86,7 +86,7 @@ class ScanReport:
 
 
 def scan_report(
-    prepared: PreparedScan,
+    found: FoundScan,
     episode: Episode,
     *,
     truth: ImageArray | None,
@@ -95,14 +95,15 @@ def scan_report(
     journal: pathlib.Path,
 ) -> ScanReport:
     """The figures of a run that has ended."""
+    models = found.prepared.models
     return ScanReport(
-        policy=prepared.models.policy.name,
-        generator=prepared.models.generator.name,
-        device=prepared.scanner.device_id,
+        policy=models.policy.name,
+        generator=models.generator.name,
+        device=found.prepared.scanner.device_id,
         size_px=episode.plan.setup.size_px,
         probes=episode.scan.probes,
         coverage=episode.scan.coverage,
-        dose_e_per_A2=episode.dose_e_per_A2,
+        dose_e_per_A2=episode.dose_e_per_A2 if found.calibrated else None,
         latency_ms=latencies.medians_ms,
         seconds=seconds,
         finish_reason=str(episode.finish_reason),

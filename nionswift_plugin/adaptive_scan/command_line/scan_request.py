@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import pathlib
 import typing
 
 from nion.instrumentation import scan_base
-from nion.utils import Geometry, Registry
+from nion.utils import Registry
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.model_library import ModelLibrary
-from adaptive_core.partial_scan import Budget, Episode, Generator, Policy, ScanPlan, catalogue
-from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
-from adaptive_core.partial_scan.record import begin_journal
 from adaptive_core.ports import ImageArray, SimulatedSpecimen
 from adaptive_core.simulation.settings import SimulatedInstrument
-from nionswift_plugin.adaptive_scan.headless import SIMULATOR_ID, find_scan_source
-from nionswift_plugin.adaptive_scan.scan_region import ScanRegion
-from nionswift_plugin.adaptive_scan.swift_scanner import SwiftScanner
+from nionswift_plugin.adaptive_scan.headless import SIMULATOR_ID
+from nionswift_plugin.adaptive_scan.places import scan_sources
+from nionswift_plugin.adaptive_scan.preparation import Models, Place, PreparedScan, prepare
+from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings
 
 DEFAULT_COVERAGE = 1 / 23.04
 """That of the paper: 400 probes on 96 x 96 px (Ede 2021)."""
@@ -30,37 +26,30 @@ class ScanRequest:
     """A scan as it is asked for.
 
     Attributes:
+        settings: what the operator of the panel would choose.
         specimen: built-in name or image file for the simulated instrument; None leaves the one that is in it.
         pixel_size_nm: pixel size of the specimen's image.
-        device: Swift's identifier of the scan device; None takes the simulator or Swift's first one.
-        policy, generator: built-in name, name of a model, or path of an ONNX file; None takes the shipped one.
-        budget: when the scan ends.
-        size_px: pixels along the longer side of the region.
-        dwell_us: dwell time; None takes Swift's.
-        seed: of the policy and of the simulated instrument; None leaves the instrument's.
+        seed: of the simulated instrument; None leaves its own.
     """
 
-    specimen: str | None
-    pixel_size_nm: float | None
-    device: str | None
-    policy: str | None
-    generator: str | None
-    budget: Budget
-    size_px: int
-    dwell_us: float | None
-    seed: int | None
+    settings: PartialScanSettings
+    specimen: str | None = None
+    pixel_size_nm: float | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
+        size_px, dwell_us = self.settings.size_px, self.settings.dwell_us
         if self.pixel_size_nm is not None and self.specimen is None:
             raise InvalidInputError("A pixel size is that of a specimen's image; name one with --specimen.")
         if self.pixel_size_nm is not None and not self.pixel_size_nm > 0:
             raise InvalidInputError(f"The pixel size must be positive, not {self.pixel_size_nm} nm.")
-        if self.dwell_us is not None and not self.dwell_us > 0:
-            raise InvalidInputError(f"The dwell time must be positive, not {self.dwell_us} us.")
+        if dwell_us is not None and not dwell_us > 0:
+            raise InvalidInputError(f"The dwell time must be positive, not {dwell_us} us.")
         if self.seed is not None and self.seed < 0:
             raise InvalidInputError(f"The seed must not be negative, not {self.seed}.")
-        if not 8 <= self.size_px <= 8192:
-            raise InvalidInputError(f"The region must have 8 to 8192 px a side, not {self.size_px}.")
+        if size_px is not None and not 8 <= size_px <= 8192:
+            raise InvalidInputError(f"The region must have 8 to 8192 px a side, not {size_px}.")
+        self.settings.scan_budget()
 
 
 def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,102 +70,84 @@ def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def scan_request(options: argparse.Namespace) -> ScanRequest:
     """The request. Raises InvalidInputError if a number can never be right."""
-    limits = (options.segments, options.coverage, options.dose)
-    return ScanRequest(
-        specimen=options.specimen,
-        pixel_size_nm=options.pixel_size,
+    settings = PartialScanSettings(
         device=options.device,
         policy=options.policy,
         generator=options.generator,
-        budget=Budget(*limits) if any(limit is not None for limit in limits) else Budget(coverage=DEFAULT_COVERAGE),
         size_px=options.size,
         dwell_us=options.dwell_us,
-        seed=options.seed,
+        seed=options.seed or 0,
     )
+    if options.segments is not None:
+        settings = dataclasses.replace(settings, budget=BudgetKind.SEGMENTS, segments=options.segments)
+    elif options.dose is not None:
+        settings = dataclasses.replace(settings, budget=BudgetKind.DOSE, dose_e_per_A2=options.dose)
+    else:
+        coverage = DEFAULT_COVERAGE if options.coverage is None else options.coverage
+        settings = dataclasses.replace(settings, budget=BudgetKind.COVERAGE, coverage=coverage)
+    return ScanRequest(settings, options.specimen, options.pixel_size, options.seed)
 
 
 @dataclasses.dataclass(frozen=True)
-class Models:
-    """Policy and generator of a scan."""
-
-    policy: Policy
-    generator: Generator
-
-
-def load_models(request: ScanRequest, library: ModelLibrary) -> Models:
-    """The policy and the generator that were asked for, or the shipped ones. Raises ModelError."""
-    policy = request.policy or catalogue.default_choice(catalogue.policies(library), catalogue.DEFAULT_POLICY).name
-    generator = (
-        request.generator or catalogue.default_choice(catalogue.generators(library), catalogue.DEFAULT_GENERATOR).name
-    )
-    return Models(catalogue.policy(policy, library), catalogue.generator(generator, library))
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedScan:
+class FoundScan:
     """A scan on hardware that was found, before the beam moves.
 
     Attributes:
-        scanner: the scan device, set up.
-        plan: what will be done.
-        models: policy and generator.
+        prepared: the scan.
         specimen: what is known of the specimen behind a simulated device; None behind others.
+        calibrated: whether the size of what is scanned is known, and with it the dose.
     """
 
-    scanner: SwiftScanner
-    plan: ScanPlan
-    models: Models
+    prepared: PreparedScan
     specimen: SimulatedSpecimen | None
-
-    def episode(self, journal: pathlib.Path) -> Episode:
-        """The run, recorded in a journal."""
-        writer = begin_journal(journal, self.plan, self.models.policy, self.models.generator)
-        return Episode(self.scanner, self.models.policy, self.models.generator, self.plan, writer)
+    calibrated: bool
 
     def truth(self) -> ImageArray | None:
         """The live channel without noise, shape (height, width); None where it is not known."""
         if self.specimen is None:
             return None
-        raster = self.scanner.region.raster_parameters(self.scanner.context)
-        return self.specimen.truth(raster, self.scanner.channels[0])
+        scanner = self.prepared.scanner
+        return self.specimen.truth(scanner.region.raster_parameters(scanner.context), scanner.channels[0])
 
 
-def prepare_scan(request: ScanRequest, models: Models) -> PreparedScan:
-    """Find the device, put in the specimen and set up the scan.
+def find_scan(request: ScanRequest, models: Models) -> FoundScan:
+    """Find the device, put in the specimen and prepare the scan.
 
     Raises:
         InvalidInputError: if device, specimen, region, plan and models do not fit together.
     """
-    source = find_scan_source(request.device)
-    specimen = _simulated_specimen(request, source)
-    parameters = source.get_current_frame_parameters()
-    if request.dwell_us is not None:
-        parameters.pixel_time_us = request.dwell_us
-    # The context gets the region's pixels, so that a simulated probe is as wide as they are.
-    size = parameters.pixel_size
-    scale = request.size_px / max(size.height, size.width)
-    parameters.pixel_size = Geometry.IntSize(max(1, round(size.height * scale)), max(1, round(size.width * scale)))
-    scanner = SwiftScanner(source, ScanRegion.from_settings(parameters), parameters=parameters)
-    plan = ScanPlan(scanner.setup, request.budget, seed=request.seed or 0)
-    if isinstance(models.policy, OnnxPolicy):
-        plan = models.policy.plan(plan)
-    # A first episode refuses what does not fit, before there is a journal.
-    Episode(scanner, models.policy, models.generator, plan)
-    return PreparedScan(scanner, plan, models, specimen)
+    source = _find_source(request.settings.device)
+    specimen, calibrated = _insert_specimen(request, source)
+    if request.settings.budget is BudgetKind.DOSE and not calibrated:
+        raise InvalidInputError(f"The dose on {request.specimen} is unknown without its pixel size; use --pixel-size.")
+    prepared = prepare(request.settings, source, Place(source.get_current_frame_parameters()), models)
+    return FoundScan(prepared, specimen, calibrated)
 
 
-def _simulated_specimen(request: ScanRequest, source: scan_base.ScanHardwareSource) -> SimulatedSpecimen | None:
-    """The specimen behind the device, with the one that was asked for put in; None behind real devices."""
+def _find_source(device_id: str | None) -> scan_base.ScanHardwareSource:
+    """The scan device with this identifier; by default the simulator if it is attached, else the first one."""
+    sources = {source.hardware_source_id: source for source in scan_sources()}
+    if device_id is None:
+        device_id = SIMULATOR_ID if SIMULATOR_ID in sources else next(iter(sources), "")
+    if device_id not in sources:
+        raise InvalidInputError(f"There is no scan device {device_id!r}; there are: {', '.join(sources) or 'none'}.")
+    return sources[device_id]
+
+
+def _insert_specimen(
+    request: ScanRequest, source: scan_base.ScanHardwareSource
+) -> tuple[SimulatedSpecimen | None, bool]:
+    """The specimen behind the device, with the one that was asked for put in, and whether its size is known."""
     if source.hardware_source_id != SIMULATOR_ID:
         if request.specimen is not None:
             raise InvalidInputError(
                 f"A specimen can be put into {SIMULATOR_ID} only, not into {source.hardware_source_id}."
             )
-        return None
+        return None, True
     specimen = typing.cast(SimulatedSpecimen, Registry.get_component("simulated_specimen"))
+    instrument = typing.cast(SimulatedInstrument, Registry.get_component("simulated_instrument"))
     if request.specimen is not None:
         specimen.load(request.specimen, request.pixel_size_nm)
     if request.seed is not None:
-        instrument = typing.cast(SimulatedInstrument, Registry.get_component("simulated_instrument"))
         instrument.settings = dataclasses.replace(instrument.settings, seed=request.seed)
-    return specimen
+    return specimen, instrument.is_calibrated
