@@ -145,8 +145,8 @@ class SwiftApp:
         if kind is not None:
             self.screenshot("failed")
             self.kill()
-            return
-        self.quit()
+        elif self.is_running:
+            self.quit()
 
     @property
     def log(self) -> str:

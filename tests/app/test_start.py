@@ -17,7 +17,7 @@ TRAINING_ONLY = {"torch", "onnx", "gymnasium", "stable_baselines3", "skimage", "
 def test_swift_starts_with_both_plug_ins(make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome) -> None:
     with make_swift() as swift:
         for plug_in in ("adaptive_scan", "adaptive_simulator"):
-            assert f"Plug-in 'nionswift_plugin.{plug_in}' initialized" in swift.log
+            assert f"Plug-in 'nionswift_plugin.{plug_in}' loaded" in swift.log
         assert not TRAINING_ONLY & set(swift.ask("modules"))
 
         swift.menu("Window", "Adaptive Simulator Scan Scan Control")
