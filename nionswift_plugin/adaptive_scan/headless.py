@@ -10,6 +10,7 @@ import logging
 from nion.instrumentation import HardwareSource
 from nion.swift import Application, Facade
 from nion.swift.model import ApplicationData, PlugInManager
+from nion.ui import Application as ui_application
 from nion.ui import TestUI
 from nion.utils import Registry
 
@@ -46,8 +47,8 @@ def headless_swift(folders: SwiftFolders | None = None) -> collections.abc.Itera
     asyncio.set_event_loop(event_loop)
     Facade.initialize()
     application = Application.Application(_Interface(folders))
-    # Swift's constructor makes every message of every plug-in visible.
-    logging.getLogger().setLevel(logging.WARNING)
+    # Swift writes what every plug-in says to the terminal; warnings are enough there.
+    ui_application.logging_handler.setLevel(logging.WARNING)
     ApplicationData.set_file_path(folders.configuration / "nionswift_appdata.json")
     PlugInManager.load_plug_ins(str(folders.documents), str(folders.data), None)
     # It tells plug-ins, as in the application, that all hardware has been registered.
@@ -55,6 +56,7 @@ def headless_swift(folders: SwiftFolders | None = None) -> collections.abc.Itera
     try:
         yield application
     finally:
+        application.exit()
         Registry.unregister_component(application, {"application"})
         HardwareSource.HardwareSourceManager().abort_all_and_close()
         PlugInManager.unload_plug_ins()

@@ -62,6 +62,17 @@ def test_a_scan_of_an_image_file(run_command: Run, tmp_path: pathlib.Path) -> No
 
 
 @pytest.mark.usefixtures("swift_both")
+def test_without_a_pixel_size_the_dose_is_unknown(run_command: Run, tmp_path: pathlib.Path) -> None:
+    words = ("scan", "--specimen", image_file(tmp_path), *SPIRAL, "--json")
+    outcome = run_command(*words, "--segments", "3")
+    assert outcome.status == 0
+    assert outcome.report["dose_e_per_A2"] is None
+    outcome = run_command(*words, "--dose", "10")
+    assert outcome.status == 2
+    assert "--pixel-size" in outcome.errors[0]
+
+
+@pytest.mark.usefixtures("swift_both")
 def test_a_run_is_told_again(run_command: Run, tmp_path: pathlib.Path) -> None:
     run_command("scan", "--specimen", "lattice", *SPIRAL, "--segments", "5", "--out", tmp_path / "out")
     (journal,) = (tmp_path / "out").glob("*.h5")
@@ -230,6 +241,22 @@ def test_the_command_finds_the_simulator_through_swift(home: pathlib.Path, tmp_p
     assert report["finish_reason"] == "COMPLETED"
     assert report["probes"] == 400
     assert report["mse"] > 0
+
+
+def test_a_demonstration_leaves_a_project_of_swift(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "demo"
+    for times in (1, 2):
+        process = start_command(home, "demo", *SPIRAL, "--segments", "10", "--out", out)
+        output, errors = process.communicate(timeout=120)
+        assert errors == ""
+        assert process.returncode == 0
+        assert output.startswith("COMPLETED: spiral with linear-interpolation on adaptive_simulator_scan")
+        # Completed, measured and path.
+        assert len(list((out / "Projects").rglob("*.ndata"))) == 3 * times
+        assert len(list(out.glob("*.h5"))) == times
+        assert (out / "summary.png").exists()
+    project = json.loads((out / "Projects" / "Adaptive Scan.nsproj").read_text())
+    assert len(project["display_items"]) == 6
 
 
 def test_a_refusal_is_one_line_without_a_traceback(home: pathlib.Path) -> None:

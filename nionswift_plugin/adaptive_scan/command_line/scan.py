@@ -72,7 +72,17 @@ def run_scan(found: FoundScan, out: pathlib.Path, *, with_picture: bool) -> tupl
             failure = error
     seconds = time.perf_counter() - begin
     truth = found.truth()
-    report = scan_report(found, episode, truth=truth, latencies=latencies, seconds=seconds, journal=journal.path)
+    report = scan_report(
+        found,
+        episode.scan,
+        episode.estimate,
+        truth=truth,
+        dose_e_per_A2=episode.dose_e_per_A2,
+        latencies=latencies,
+        seconds=seconds,
+        finish_reason=episode.finish_reason or FinishReason.FAILED,
+        journal=journal.path,
+    )
     if with_picture:
         write_picture(
             out,

@@ -12,7 +12,7 @@ import typing
 
 from adaptive_core import metrics
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.partial_scan import Episode, Estimate, ScanStep
+from adaptive_core.partial_scan import Estimate, FinishReason, PartialImage, ScanStep
 from adaptive_core.ports import ImageArray
 from adaptive_core.scan_path import Action, Size
 from nionswift_plugin.adaptive_scan.command_line.scan_request import FoundScan
@@ -87,11 +87,14 @@ class ScanReport:
 
 def scan_report(
     found: FoundScan,
-    episode: Episode,
+    scan: PartialImage,
+    estimate: Estimate | None,
     *,
     truth: ImageArray | None,
+    dose_e_per_A2: float | None,
     latencies: Latencies,
     seconds: float,
+    finish_reason: FinishReason,
     journal: pathlib.Path,
 ) -> ScanReport:
     """The figures of a run that has ended."""
@@ -100,15 +103,15 @@ def scan_report(
         policy=models.policy.name,
         generator=models.generator.name,
         device=found.prepared.scanner.device_id,
-        size_px=episode.plan.setup.size_px,
-        probes=episode.scan.probes,
-        coverage=episode.scan.coverage,
-        dose_e_per_A2=episode.dose_e_per_A2 if found.calibrated else None,
+        size_px=scan.size_px,
+        probes=scan.probes,
+        coverage=scan.coverage,
+        dose_e_per_A2=dose_e_per_A2 if found.calibrated else None,
         latency_ms=latencies.medians_ms,
         seconds=seconds,
-        finish_reason=str(episode.finish_reason),
+        finish_reason=str(finish_reason),
         journal=str(journal),
-        **_quality(episode.estimate, truth),
+        **_quality(estimate, truth),
     )
 
 
