@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import os
 import pathlib
+import shutil
 
 import pytest
 from swift_app import SwiftApp, VirtualDisplay
@@ -33,6 +34,7 @@ def make_swift(
     home: SwiftHome, display: VirtualDisplay, request: pytest.FixtureRequest
 ) -> collections.abc.Callable[[], SwiftApp]:
     """Starts Swift as a context; its pictures go to ``ci-output``, named after the test."""
-    folder = pathlib.Path(os.environ.get("CI_OUTPUT_DIR", ROOT / "ci-output"))
-    prefix = str(request.node.name).removeprefix("test_")
-    return lambda: SwiftApp(home, display, folder / prefix)
+    pictures = pathlib.Path(os.environ.get("CI_OUTPUT_DIR", ROOT / "ci-output"))
+    pictures /= str(request.node.name).removeprefix("test_")
+    shutil.rmtree(pictures, ignore_errors=True)
+    return lambda: SwiftApp(home, display, pictures)
