@@ -204,7 +204,8 @@ class _Meter:
         self._episode = episode
         self._begin = time.perf_counter()
         self._first_probes = episode.scan.probes
-        self._last = 0.0
+        # A scan that is over by then is shown once; showing it as it goes would only make it slower.
+        self._last = self._begin
         self._dwell_s = episode.plan.setup.dwell_us * 1e-6
         self._overheads: list[float] = []
         self._unseen: Estimate | None = None

@@ -1,4 +1,4 @@
-"""Work that would keep the user interface waiting: reading models, asking a device for its state."""
+"""Keeping Swift's user interface free: slow work on another thread, and its own work in small steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import collections
 import collections.abc
 import logging
 import threading
+import time
 import typing
 
 from adaptive_core.errors import AdaptiveScanError
@@ -14,6 +15,12 @@ logger = logging.getLogger(__name__)
 
 Post = collections.abc.Callable[[collections.abc.Callable[[], None]], None]
 """Has a function called on the user interface's thread."""
+
+Steps = collections.abc.Iterator[None]
+"""Work that can be interrupted wherever it yields."""
+
+_STEPS_S = 0.015
+"""How long steps may take before the user interface has its turn."""
 
 T = typing.TypeVar("T")
 
@@ -74,3 +81,48 @@ class Background:
                     return
                 _, job = self._jobs.popitem(last=False)
             job()
+
+
+class StepQueue:
+    """Work for the user interface's thread, done in order and a few steps at a time."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[Steps] = collections.deque()
+        self._is_posted = False
+
+    def add(self, steps: Steps) -> None:
+        """Have these steps done after those that wait; from any thread."""
+        with self._lock:
+            self._waiting.append(steps)
+            is_posted, self._is_posted = self._is_posted, True
+        if not is_posted:
+            self._post(self._work)
+
+    def finish(self) -> None:
+        """Do at once all that waits; on the user interface's thread."""
+        while steps := self._first():
+            for _ in steps:
+                pass
+            self._waiting.popleft()
+
+    def _first(self) -> Steps | None:
+        with self._lock:
+            self._is_posted = bool(self._waiting)
+            return self._waiting[0] if self._waiting else None
+
+    def _work(self) -> None:
+        begin = time.perf_counter()
+        while steps := self._first():
+            try:
+                for _ in steps:
+                    if time.perf_counter() - begin > _STEPS_S:
+                        self._post(self._work)
+                        return
+            except BaseException:
+                # What comes next, such as the end of a scan, must not be lost with it.
+                self._waiting.popleft()
+                self._post(self._work)
+                raise
+            self._waiting.popleft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import copy
 import dataclasses
+import math
 import pathlib
 import typing
 
@@ -14,11 +15,12 @@ from nion.data import Calibration, DataAndMetadata
 from nion.instrumentation import Acquisition, scan_base
 from nion.instrumentation import stem_controller as stem_controllers
 from nion.swift import DocumentController
-from nion.swift.model import ApplicationData, DataItem, DocumentModel
+from nion.swift.model import ApplicationData, DataItem, DisplayItem, DocumentModel
 
 from adaptive_core.partial_scan import Estimate
 from adaptive_core.ports import ImageArray
 from adaptive_core.scan_path import Action
+from nionswift_plugin.adaptive_scan.background import Steps
 from nionswift_plugin.adaptive_scan.path_graphics import PathGraphics, path_colours
 from nionswift_plugin.adaptive_scan.path_picture import PathPicture
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan
@@ -36,6 +38,7 @@ Metadata = dict[str, typing.Any]
 class Frame:
     """What all results of a region have in common: calibrations and metadata, as Swift's own scans have them."""
 
+    device: str
     calibrations: tuple[Calibration.Calibration, Calibration.Calibration]
     metadata: Metadata
 
@@ -55,7 +58,9 @@ class Frame:
             "journal": None if journal is None else str(journal),
         }
         return cls(
-            scan_base.get_scan_calibrations(parameters), {"scan": scan, "instrument": instrument, METADATA_KEY: how}
+            source.hardware_source_id,
+            scan_base.get_scan_calibrations(parameters),
+            {"scan": scan, "instrument": instrument, METADATA_KEY: how},
         )
 
     def xdata(
@@ -66,14 +71,21 @@ class Frame:
         *,
         scale: float = 1.0,
         units: str = "counts",
+        is_brief: bool = False,
     ) -> DataAndMetadata.DataAndMetadata:
-        """Data with calibrations and metadata; ``scale`` px of the data are one px of the region."""
-        metadata = copy.deepcopy(self.metadata)
+        """Data with calibrations and metadata.
+
+        Args:
+            data: values in px.
+            channel: name of the channel that they were measured in.
+            extra: metadata to be added.
+            scale: how many px of the data are one px of the region.
+            units: of the values.
+            is_brief: leaves most of the metadata out; Swift copies them several times whenever anything changes.
+        """
+        metadata: Metadata = {METADATA_KEY: {}} if is_brief else copy.deepcopy(self.metadata)
         metadata[METADATA_KEY].update(extra)
-        metadata["hardware_source"] = {
-            "hardware_source_id": metadata[METADATA_KEY]["device"],
-            "channel_name": channel,
-        }
+        metadata["hardware_source"] = {"hardware_source_id": self.device, "channel_name": channel}
         return DataAndMetadata.new_data_and_metadata(
             data,
             intensity_calibration=Calibration.Calibration(units=units),
@@ -120,6 +132,9 @@ class ResultItems:
         prepared: the scan.
         frame: its calibrations and metadata.
         earlier: the items of the scan that is continued, which go on in these.
+
+    Attributes:
+        data_items: by role.
     """
 
     def __init__(
@@ -129,29 +144,47 @@ class ResultItems:
         frame: Frame,
         earlier: ResultItems | None = None,
     ) -> None:
-        self._document_model = document_controller.document_model
-        self._frame = frame
-        setup = prepared.plan.setup
-        self._channel = setup.channels[0]
-        Acquisition.session_manager.begin_acquisition(self._document_model)
-        suffix = free_suffix(self._document_model, COMPLETED)
         self.data_items: dict[str, DataItem.DataItem] = {}
+        self._document_controller = document_controller
+        self._document_model = document_controller.document_model
+        self._prepared = prepared
+        self._frame = frame
+        self._earlier = {} if earlier is None else earlier.data_items
+        self._channel = prepared.plan.setup.channels[0]
+        self._picture = PathPicture(prepared.plan.setup.size_px, prepared.plan.probes, path_colours())
+        self._graphics: PathGraphics | None = None
+        self._latest: dict[str, DataAndMetadata.DataAndMetadata] = {}
+        self._live: dict[str, LiveItem] = {}
+
+    def make(self, is_live: bool) -> Steps:
+        """Make the items with what was pushed so far, live until :meth:`close` if wanted, and show them."""
+        setup, model = self._prepared.plan.setup, self._document_model
+        Acquisition.session_manager.begin_acquisition(model)
+        suffix = free_suffix(model, COMPLETED)
         for role in ROLES:
-            if role == UNCERTAINTY and not prepared.models.generator.predicts_error:
+            if role == UNCERTAINTY and not self._prepared.models.generator.predicts_error:
                 continue
-            item = earlier.data_items.get(role) if earlier is not None else None
+            item = self._earlier.get(role)
             if item is None or item._closed:
                 unknown = np.full(setup.size_px, np.nan if role == MEASURED else 0.0, dtype=np.float32)
-                item = add_item(self._document_model, f"{item_title(role)}{suffix}", self._xdata(unknown, {}))
+                item = add_item(
+                    model,
+                    f"{item_title(role)}{suffix}",
+                    self._latest.get(role) or self._xdata(unknown, {}, is_brief=True),
+                )
+                if role == UNCERTAINTY:
+                    self._display_item(item).display_data_channels[0].color_map_id = "magma"
+            elif role in self._latest:
+                model._queue_data_item_update(item, self._latest[role])
+            if is_live:
+                self._live[role] = LiveItem(model, item)
             self.data_items[role] = item
-        self._set_colours(UNCERTAINTY, "magma")
-        self._picture = PathPicture(setup.size_px, prepared.plan.probes, path_colours())
-        display_item = self._document_model.get_display_item_for_data_item(self.data_items[MEASURED])
-        self._graphics = (
-            None if display_item is None else PathGraphics(display_item, setup.size_px, prepared.plan.probes)
-        )
-        self._live = {role: LiveItem(self._document_model, item) for role, item in self.data_items.items()}
-        show_items(document_controller, [self.data_items[role] for role in self.data_items])
+            yield
+        measured = self._display_item(self.data_items[MEASURED])
+        plan = self._prepared.plan
+        segments = math.ceil(plan.probes / plan.probes_per_segment)
+        self._graphics = PathGraphics(measured, setup.size_px, plan.probes, segments)
+        yield from show_items(self._document_controller, list(self.data_items.values()))
 
     def push(
         self,
@@ -159,6 +192,7 @@ class ResultItems:
         estimate: Estimate | None,
         actions: collections.abc.Sequence[Action],
         extra: Metadata,
+        is_final: bool,
     ) -> None:
         """Show what is new, from any one thread.
 
@@ -167,51 +201,55 @@ class ResultItems:
             estimate: a new completion, None if there is none.
             actions: every action so far.
             extra: metadata beside those of the frame.
+            is_final: whether this is the end; only then are all metadata given.
         """
-        self._push(MEASURED, self._xdata(measured, extra))
-        if self._picture.draw(actions):
-            self._push(PATH, self._xdata(self._picture.image.copy(), extra, scale=self._picture.scale, units=""))
+        brief = {"is_brief": not is_final}
+        self._push(MEASURED, self._xdata(measured, extra, **brief))
+        if self._picture.draw(actions) or is_final:
+            picture = self._picture.image.copy()
+            self._push(PATH, self._xdata(picture, extra, scale=self._picture.scale, units="", **brief))
         if estimate is not None:
-            self._push(COMPLETED, self._xdata(estimate.image, extra))
+            self._push(COMPLETED, self._xdata(estimate.image, extra, **brief))
             if estimate.error is not None:
-                self._push(UNCERTAINTY, self._xdata(estimate.error, extra))
+                self._push(UNCERTAINTY, self._xdata(estimate.error, extra, **brief))
 
-    def draw(self, actions: collections.abc.Sequence[Action]) -> bool:
-        """Draw what is new of the path as graphics, and set the contrast; whether there is more to draw."""
-        self._set_contrast()
-        if self._graphics is None or self.data_items[MEASURED]._closed:
-            return False
+    def draw(self, actions: collections.abc.Sequence[Action]) -> Steps:
+        """Draw what is new of the path as graphics, and set the contrast."""
+        item = self.data_items.get(MEASURED)
+        if item is None or item._closed or self._graphics is None:
+            return
+        self._set_contrast(item)
         self._graphics.add(actions)
-        return self._graphics.draw()
+        for _ in self._graphics.draw():
+            yield
+            if item._closed:
+                return
 
-    def close(self) -> None:
+    def close(self) -> Steps:
         """They are no longer live."""
-        for live in self._live.values():
+        while self._live:
+            _, live = self._live.popitem()
             live.close()
-        self._live.clear()
-        self._set_contrast()
+            yield
 
     def _push(self, role: str, xdata: DataAndMetadata.DataAndMetadata) -> None:
+        self._latest[role] = xdata
         if role in self._live:
             self._live[role].push(xdata)
 
     def _xdata(self, data: npt.NDArray[typing.Any], extra: Metadata, **options: typing.Any) -> typing.Any:
         return self._frame.xdata(data, self._channel, extra, **options)
 
-    def _set_contrast(self) -> None:
+    def _set_contrast(self, item: DataItem.DataItem) -> None:
         """Swift's automatic contrast does not know about pixels without a value."""
-        item = self.data_items[MEASURED]
-        display_item = None if item._closed else self._document_model.get_display_item_for_data_item(item)
-        data = None if display_item is None else item.data
-        if display_item is None or data is None or np.isnan(data).all():
-            return
-        display_item.display_data_channels[0].display_limits = float(np.nanmin(data)), float(np.nanmax(data))
+        data = item.data
+        if data is not None and not np.isnan(data).all():
+            limits = float(np.nanmin(data)), float(np.nanmax(data))
+            self._display_item(item).display_data_channels[0].display_limits = limits
 
-    def _set_colours(self, role: str, color_map_id: str) -> None:
-        item = self.data_items.get(role)
-        display_item = None if item is None else self._document_model.get_display_item_for_data_item(item)
-        if display_item is not None:
-            display_item.display_data_channels[0].color_map_id = color_map_id
+    def _display_item(self, item: DataItem.DataItem) -> DisplayItem.DisplayItem:
+        """How an item is displayed; every data item of a project has that."""
+        return typing.cast(DisplayItem.DisplayItem, self._document_model.get_display_item_for_data_item(item))
 
 
 def item_title(role: str) -> str:
@@ -235,38 +273,37 @@ def add_item(
     """A new data item of the project, with the session's metadata."""
     item = DataItem.new_data_item(xdata)
     item.title = title
-    document_model.append_data_item(item)
     session = ApplicationData.get_session_metadata_dict()
     Acquisition.session_manager.update_session_metadata_dict(document_model, session)
     item.session_metadata = session
+    document_model.append_data_item(item)
     return item
 
 
 def show_items(
     document_controller: DocumentController.DocumentController, items: collections.abc.Sequence[DataItem.DataItem]
-) -> None:
-    """Show items that are not shown yet in the panels of earlier results, then in empty panels.
+) -> Steps:
+    """Show items that are not shown yet in the panels of earlier results of their kind, else in empty panels.
 
     The first one, if there is no such place for it, takes the selected panel.
     """
-    workspace = document_controller.workspace_controller
-    if workspace is None:
-        return
-    document_model = document_controller.document_model
-    panels = list(workspace.display_panels)
-    shown = {id(panel.data_item) for panel in panels}
     for number, item in enumerate(items):
-        if id(item) in shown:
+        workspace = document_controller.workspace_controller
+        if workspace is None or item._closed:
             continue
-        kind = _kind(item)
-        places = [panel for panel in panels if panel.data_item is not None and _kind(panel.data_item) == kind]
+        panels = list(workspace.display_panels)
+        if any(panel.data_item is item for panel in panels):
+            continue
+        places = [panel for panel in panels if panel.data_item is not None and _kind(panel.data_item) == _kind(item)]
         places += [panel for panel in panels if panel.is_result_panel]
         if number == 0:
             places += [panel for panel in (document_controller.selected_display_panel, *panels) if panel is not None]
         if places:
-            places[0].set_display_panel_display_item(document_model.get_display_item_for_data_item(item))
+            display_item = document_controller.document_model.get_display_item_for_data_item(item)
+            places[0].set_display_panel_display_item(display_item)
+            yield
 
 
 def _kind(item: DataItem.DataItem) -> str:
-    """The title without its number, if it is one of ours."""
-    return item.title.rstrip(" 0123456789") if item.title.startswith("Adaptive Scan (") else f"other {item.uuid}"
+    """The title of a result without its number."""
+    return item.title.rstrip(" 0123456789") if METADATA_KEY in item.metadata else str(item.uuid)

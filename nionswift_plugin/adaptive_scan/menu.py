@@ -35,6 +35,7 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     go_on = add(_("Continue"), lambda model: model.continue_last())
     verify = add(_("Verify"), lambda model: model.session.verify())
     channels = add(_("Complete Other Channels"), lambda model: model.session.complete_channels())
+    unblank = add(_("Unblank Beam"), lambda model: model.unblank())
     menu.add_separator()
     policies = document_controller.create_sub_menu(_("Policies"), "adaptive_scan_policies")
     menu.add_sub_menu(_("Policies"), policies)
@@ -43,7 +44,7 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     def about_to_show() -> None:
         panel = _panel(document_controller)
         model = None if panel is None else panel.partial_scan
-        start.enabled = model is not None and not model.session.is_busy
+        start.enabled = unblank.enabled = model is not None and not model.session.is_busy
         abort.enabled = model is not None and model.session.is_busy
         go_on.enabled = verify.enabled = model is not None and model.can_go_on
         channels.enabled = model is not None and model.has_other_channels

@@ -11,14 +11,13 @@ import typing
 
 from nion.instrumentation import HardwareSource, scan_base
 from nion.swift import DocumentController
-from nion.utils import Model, Observable
-from nionswift_plugin.nion_instrumentation_ui import HardwareSourceChoice
+from nion.utils import Observable
 
-from adaptive_core.errors import InvalidInputError
+from adaptive_core.errors import DeviceError, InvalidInputError
 from adaptive_core.model_library import ModelLibrary
 from nionswift_plugin.adaptive_scan.background import Background
 from nionswift_plugin.adaptive_scan.model_menu import MenuLine, ModelMenu, add_to_user_models, read_menu
-from nionswift_plugin.adaptive_scan.places import chosen_place, is_scan_source, scan_source
+from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
 from nionswift_plugin.adaptive_scan.preparation import Models, PreparedScan, prepare, prepare_continuation
 from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, time_text
 from nionswift_plugin.adaptive_scan.settings import (
@@ -98,14 +97,18 @@ class PartialScanModel(Observable.Observable):
         self._changing_menus = False
         self._overhead_s = _FIRST_OVERHEAD_S
         self._lock = threading.Lock()
+        self._post_lock = threading.Lock()
         self._models: tuple[tuple[str | None, str | None], Models] | None = None
         self._library = ModelLibrary([folders.models])
         self._background = Background(self._post)
         self.session = ScanSession(document_controller, self._post, folders.journals)
-        self._outcome_listener = self.session.property_changed_event.listen(self._session_changed)
-        self._device_model = Model.PropertyModel[str](self.settings.device or self._default_device())
-        self.device_choice = HardwareSourceChoice.HardwareSourceChoice(self._device_model, is_scan_source)
-        self._device_listener = self.device_choice.hardware_source_changed_event.listen(self._device_changed)
+        manager = HardwareSource.HardwareSourceManager()
+        self._sources = scan_sources()
+        self._listeners = [
+            self.session.property_changed_event.listen(self._session_changed),
+            manager.hardware_source_added_event.listen(self._devices_changed),
+            manager.hardware_source_removed_event.listen(self._devices_changed),
+        ]
         self._periodic = document_controller.add_periodic(REFRESH_S, self._poll)
         self.is_visible: collections.abc.Callable[[], bool] = lambda: True
         self.read_models()
@@ -113,24 +116,37 @@ class PartialScanModel(Observable.Observable):
 
     def close(self) -> None:
         """Stop a running scan, wait until its device has been put back, and let go of everything."""
-        self._closed = True
+        with self._post_lock:
+            self._closed = True
         self._periodic.close()
         self._background.close()
         self.session.close()
-        self._outcome_listener.close()
-        self._device_listener.close()
+        # An event lets go of a listener when nothing else holds it.
+        self._listeners.clear()
 
     # Choices.
 
     @property
     def device_names(self) -> list[str]:
         """Names of the scan devices."""
-        return [source.display_name for source in self.device_choice.hardware_sources if source is not None]
+        return [source.display_name for source in self._sources]
+
+    @property
+    def device_index(self) -> int | None:
+        """The chosen device."""
+        ids = [source.hardware_source_id for source in self._sources]
+        return ids.index(self.settings.device) if self.settings.device in ids else 0 if ids else None
+
+    @device_index.setter
+    def device_index(self, index: int | None) -> None:
+        if index is not None and not self._changing_menus and index != self.device_index:
+            self.change(device=self._sources[index].hardware_source_id, channel=None)
 
     @property
     def source(self) -> scan_base.ScanHardwareSource | None:
-        """The chosen device."""
-        return typing.cast(scan_base.ScanHardwareSource | None, self.device_choice.hardware_source)
+        """The chosen device; None where there is none."""
+        index = self.device_index
+        return None if index is None else self._sources[index]
 
     @property
     def channel_index(self) -> int:
@@ -276,10 +292,29 @@ class PartialScanModel(Observable.Observable):
             lambda previous, scan: prepare_continuation(settings, previous, scan, self._load_models(settings))
         )
 
+    def unblank(self) -> None:
+        """Let the beam onto the specimen again, which a scan leaves blanked."""
+        source, control = self.source, self.settings.blanker_control
+        if source is None or not control or self.session.is_busy:
+            return
+        stem = source.stem_controller
+
+        def unblank() -> str:
+            if not stem.SetVal(control, 0.0):
+                raise DeviceError(f"The blanker {control} did not accept the value 0.")
+            return "The beam is not blanked any more."
+
+        self._background.submit("Unblanking", unblank, self._say, self._say)
+
     @property
     def button_text(self) -> str:
         """What the button would do."""
         return "Abort" if self.session.is_busy else "Adaptive Scan"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is going on."""
+        return not self.session.is_busy
 
     @property
     def can_go_on(self) -> bool:
@@ -350,27 +385,26 @@ class PartialScanModel(Observable.Observable):
             if not self._closed:
                 function()
 
-        self._document_controller.queue_task(call)
+        with self._post_lock:
+            if not self._closed:
+                self._document_controller.queue_task(call)
 
     def _session_changed(self, name: str) -> None:
         if name == "is_busy":
-            self._notify("button_text", "can_go_on", "has_other_channels")
+            self._notify("button_text", "is_idle", "can_go_on", "has_other_channels")
         elif name == "outcome":
             outcome = self.session.outcome
             if outcome is not None and outcome.overhead_s is not None:
                 self._overhead_s = outcome.overhead_s
 
-    def _device_changed(self, source: HardwareSource.HardwareSource | None) -> None:
-        self._notify("device_names")
-        if source is not None and source.hardware_source_id != self.settings.device:
-            self.change(device=source.hardware_source_id, channel=None)
+    def _devices_changed(self, _source: HardwareSource.HardwareSource) -> None:
+        """A device came or went, on any thread."""
+        self._post(self._update_devices)
 
-    @staticmethod
-    def _default_device() -> str:
-        try:
-            return scan_source(None).hardware_source_id
-        except InvalidInputError:
-            return ""
+    def _update_devices(self) -> None:
+        self._sources = scan_sources()
+        self._notify_menus("device")
+        self.refresh()
 
     def _update_device(self, source: scan_base.ScanHardwareSource, parameters: scan_base.ScanFrameParameters) -> None:
         names = [source.get_channel_name(index) or str(index) for index in range(source.channel_count)]
@@ -426,8 +460,14 @@ class PartialScanModel(Observable.Observable):
             self.notify_property_changed(name)
 
 
-_MENUS = {"channel": "channel_names", "policy": "policy_titles", "generator": "generator_titles"}
+_MENUS = {
+    "device": "device_names",
+    "channel": "channel_names",
+    "policy": "policy_titles",
+    "generator": "generator_titles",
+}
 _SHOWN_SETTINGS = (
+    "device_index",
     "channel_index",
     "policy_index",
     "generator_index",

@@ -36,7 +36,7 @@ class PartialScanSection(Declarative.Handler):
         regions = [_("Whole field of view"), _("Selected rectangle"), _("Swift's subscan")]
         budgets = [_("Segments"), _("Coverage (%)"), _("Dose (e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO})")]
         self.ui_view = u.create_column(
-            _row(_("Device"), _menu("model.device_names", "model.device_choice.hardware_source_index_model.value")),
+            _row(_("Device"), _menu("model.device_names", "model.device_index")),
             _row(_("Channel"), _menu("model.channel_names", "model.channel_index")),
             _row(_("Policy"), _menu("model.policy_titles", "model.policy_index")),
             _row(_("Generator"), _menu("model.generator_titles", "model.generator_index")),
@@ -90,8 +90,9 @@ class PartialScanSection(Declarative.Handler):
                     "model.has_other_channels",
                     _("Complete the other recorded channels"),
                 ),
+                _button(_("Unblank"), "unblank", "model.is_idle", _("The beam stays blanked after a scan; unblank it")),
                 u.create_stretch(),
-                spacing=8,
+                spacing=4,
             ),
             u.create_section(
                 u.create_column(
@@ -124,12 +125,16 @@ class PartialScanSection(Declarative.Handler):
         """Complete the other channels of the last scan."""
         self.session.complete_channels()
 
+    def unblank(self, widget: UserInterface.Widget) -> None:
+        """Let the beam onto the specimen again."""
+        self.model.unblank()
+
 
 def _row(label: str, *widgets: Description) -> Description:
     return Declarative.DeclarativeUI().create_row(_label(label, width=_LABEL_WIDTH), *widgets, spacing=6)
 
 
-def _label(text: str, **sizes: int) -> Description:
+def _label(text: str, **sizes: typing.Any) -> Description:
     return Declarative.DeclarativeUI().create_label(text=text, text_alignment_vertical="vcenter", **sizes)
 
 
@@ -158,5 +163,5 @@ def _field(text: str, placeholder: str, tool_tip: str, width: int = _FIELD_WIDTH
 
 def _button(text: str, action: str, enabled: str, tool_tip: str) -> Description:
     return Declarative.DeclarativeUI().create_push_button(
-        text=text, on_clicked=action, enabled=f"@binding({enabled})", tool_tip=tool_tip, width=84
+        text=text, on_clicked=action, enabled=f"@binding({enabled})", tool_tip=tool_tip, width=74
     )

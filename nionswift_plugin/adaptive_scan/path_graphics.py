@@ -7,39 +7,42 @@ import typing
 
 import numpy as np
 import numpy.typing as npt
-from nion.swift.model import ColorMaps, DisplayItem, Graphics
+from nion.swift.model import DisplayItem, Graphics
 
 from adaptive_core.scan_path import Action, Point, Segment, Size
+from nionswift_plugin.adaptive_scan.background import Steps
 
 GRAPHIC_ID = "adaptive_scan_path"
-MOST_GRAPHICS = 60
-"""Swift redraws all graphics for each one that changes; the picture of the path shows what is older."""
-_GRAPHICS_A_CALL = 10
-"""So that no call keeps the user interface waiting."""
+MOST_GRAPHICS = 40
+"""Swift takes about a millisecond for each graphic that changes; the picture of the path shows what is older."""
 
 _Line = tuple[tuple[Point, Point], str]
 """Ends in fractions of the image, and a colour."""
 
 
 def path_colours() -> npt.NDArray[np.uint8]:
-    """The colours of a path from its first to its last probe, shape (256, 3), (blue, green, red) as Swift's pixels."""
-    return np.asarray(ColorMaps.get_color_map_data_by_id("viridis"), dtype=np.uint8)
+    """From cyan for the first probe to magenta for the last, shape (256, 3), (blue, green, red) as Swift's pixels."""
+    order = np.arange(256)
+    return np.stack([np.full(256, 255), 255 - order, order], axis=1).astype(np.uint8)
 
 
 class PathGraphics:
     """Line graphics that are made once and then moved; for the user interface's thread only.
 
+    Of a path with more segments than graphics, the latest ones are shown, all in one colour.
+
     Args:
         display_item: on which they are drawn; the graphics of an earlier path on it are used again.
         size_px: region (height, width) in px.
         probes: expected number of probes; the last of them has the last colour.
+        segments: expected number of segments.
     """
 
-    def __init__(self, display_item: DisplayItem.DisplayItem, size_px: Size, probes: int) -> None:
+    def __init__(self, display_item: DisplayItem.DisplayItem, size_px: Size, probes: int, segments: int) -> None:
         self._display_item = display_item
         self._height, self._width = size_px
         self._probes = max(probes, 1)
-        self._colours = path_colours()
+        self._colours = path_colours() if segments <= MOST_GRAPHICS else path_colours()[:1]
         self._actions = self._order = self._segments = 0
         self._wanted: list[_Line] = []
         self._drawn: list[_Line | None] = []
@@ -63,20 +66,21 @@ class PathGraphics:
             self._order += action.probes
         self._actions = len(actions)
 
-    def draw(self) -> bool:
-        """Draw some of what is new; whether there is more to draw."""
-        stale = [i for i, (wanted, drawn) in enumerate(zip(self._wanted, self._drawn, strict=True)) if wanted != drawn]
-        for index in stale[:_GRAPHICS_A_CALL]:
-            self._draw(index, self._wanted[index])
-            self._drawn[index] = self._wanted[index]
-        return len(stale) > _GRAPHICS_A_CALL
+    def draw(self) -> Steps:
+        """Draw what is new."""
+        for index, line in enumerate(self._wanted):
+            if line != self._drawn[index]:
+                self._drawn[index] = line
+                self._draw(index, line)
+                yield
 
     def _draw(self, index: int, line: _Line) -> None:
         is_new = index >= len(self._graphics)
         graphic = Graphics.LineGraphic() if is_new else self._graphics[index]
         (start, end), colour = line
         graphic.vector = typing.cast(typing.Any, (start, end))
-        graphic.stroke_color = colour
+        if graphic.stroke_color != colour:
+            graphic.stroke_color = colour
         if is_new:
             graphic.graphic_id = GRAPHIC_ID
             graphic.is_position_locked = graphic.is_shape_locked = True
@@ -87,5 +91,6 @@ class PathGraphics:
         return point[0] / self._height, point[1] / self._width
 
     def _colour(self) -> str:
-        blue, green, red = self._colours[min(255 * self._order // self._probes, 255)].tolist()
+        last = len(self._colours) - 1
+        blue, green, red = self._colours[min(last * self._order // self._probes, last)].tolist()
         return f"#{red:02x}{green:02x}{blue:02x}"

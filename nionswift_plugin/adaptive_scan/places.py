@@ -14,25 +14,22 @@ from nionswift_plugin.adaptive_scan.preparation import Place
 from nionswift_plugin.adaptive_scan.settings import RegionKind
 
 
-def scan_source(device: str | None) -> scan_base.ScanHardwareSource:
-    """The scan device of this identifier, by default Swift's first one. Raises InvalidInputError."""
+def scan_sources() -> list[scan_base.ScanHardwareSource]:
+    """The scan devices, those that stand beside another one last, and else by name."""
     sources = [
         typing.cast(scan_base.ScanHardwareSource, source)
         for source in HardwareSource.HardwareSourceManager().hardware_sources
-        if is_scan_source(source)
+        if source.features.get("is_scanning", False) and hasattr(source, "scan_device")
     ]
-    if device is None:
-        sources.sort(key=lambda source: bool(source.scan_device.scan_device_is_secondary))
-    else:
-        sources = [source for source in sources if source.hardware_source_id == device]
+    return sorted(sources, key=lambda source: (bool(source.scan_device.scan_device_is_secondary), source.display_name))
+
+
+def scan_source(device: str | None) -> scan_base.ScanHardwareSource:
+    """The scan device of this identifier, by default the first one. Raises InvalidInputError."""
+    sources = [source for source in scan_sources() if device in (None, source.hardware_source_id)]
     if not sources:
         raise InvalidInputError(f"There is no scan device {device}." if device else "There is no scan device.")
     return sources[0]
-
-
-def is_scan_source(source: HardwareSource.HardwareSource) -> bool:
-    """Whether it is a scan device with which paths can be scanned."""
-    return bool(source.features.get("is_scanning", False)) and hasattr(source, "scan_device")
 
 
 def chosen_place(

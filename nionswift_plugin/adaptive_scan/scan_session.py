@@ -15,8 +15,9 @@ from nion.utils import Observable
 
 from adaptive_core.errors import AdaptiveScanError, ScanCancelledError
 from adaptive_core.partial_scan import FinishReason, PartialImage
+from adaptive_core.scan_path import Action
 from nionswift_plugin.adaptive_scan.acquisition import Outcome, Progress, ScanRun, Update
-from nionswift_plugin.adaptive_scan.background import Post
+from nionswift_plugin.adaptive_scan.background import Post, StepQueue, Steps
 from nionswift_plugin.adaptive_scan.data_items import (
     COMPLETED,
     Frame,
@@ -62,6 +63,7 @@ class ScanSession(Observable.Observable):
         self._post = post
         self._closed = False
         self._abort: collections.abc.Callable[[], None] | None = None
+        self._steps = StepQueue(post)
         self._display: _Display | None = None
         self._run: ScanRun | None = None
 
@@ -126,13 +128,12 @@ class ScanSession(Observable.Observable):
             self._abort()
         if self._run is not None and not self._run.join(_CLOSE_TIMEOUT_S):
             logger.warning("The scan device did not stop within %s s.", _CLOSE_TIMEOUT_S)
-        if self._display is not None:
-            self._display.close()
+        self._steps.finish()
 
     def _begin(self, prepare: Prepare, earlier: ResultItems | None) -> None:
         if self.is_busy or self._closed:
             return
-        display = _Display(self, self._post, earlier)
+        display = _Display(self, self._steps, earlier)
         run = ScanRun(prepare, self.journals, display)
         self._display, self._run, self._abort = display, run, run.abort
         self._set(is_busy=True, progress_percent=0, status="Preparing ...")
@@ -209,13 +210,11 @@ class ScanSession(Observable.Observable):
             "ssim": verification.ssim,
         }
         suffix = free_suffix(document_model, "raster")
-        show_items(
-            self.document_controller,
-            [
-                add_item(document_model, f"{item_title(role)}{suffix}", frame.xdata(data, channel, figures))
-                for role, data in (("raster", verification.raster), ("difference", verification.difference))
-            ],
-        )
+        items = [
+            add_item(document_model, f"{item_title(role)}{suffix}", frame.xdata(data, channel, figures))
+            for role, data in (("raster", verification.raster), ("difference", verification.difference))
+        ]
+        self._steps.add(show_items(self.document_controller, items))
         ssim = "" if verification.ssim is None else f", SSIM {verification.ssim:.3f}"
         return f"Against a raster: RMS error {verification.rmse:.4g}, PSNR {verification.psnr_db:.1f} dB{ssim}."
 
@@ -226,75 +225,60 @@ class ScanSession(Observable.Observable):
             role = f"{COMPLETED}, {name}"
             title = f"{item_title(role)}{free_suffix(document_model, role)}"
             items.append(add_item(document_model, title, frame.xdata(image, name, {})))
-        show_items(self.document_controller, items)
+        self._steps.add(show_items(self.document_controller, items))
         return f"Completed {', '.join(images)}." if images else "Only one channel was recorded."
 
 
 class _Display:
     """Shows one run as it goes; hears of it on the run's thread."""
 
-    def __init__(self, session: ScanSession, post: Post, earlier: ResultItems | None) -> None:
+    def __init__(self, session: ScanSession, steps: StepQueue, earlier: ResultItems | None) -> None:
         self.items: ResultItems | None = None
         self._session = session
-        self._post = post
+        self._steps = steps
         self._earlier = earlier
-        self._scan: PartialImage | None = None
-        self._outcome: Outcome | None = None
+        self._actions: collections.abc.Sequence[Action] = ()
         self._update: Update | None = None
-        self._closed = False
+        self._is_made = False
 
     def started(self, prepared: PreparedScan, scan: PartialImage, journal: pathlib.Path) -> None:
-        frame = Frame.of(prepared, journal)
-        self._scan = scan
-        self._post(lambda: self._make_items(prepared, frame))
+        self._actions = scan.actions
+        controller = self._session.document_controller
+        self.items = ResultItems(controller, prepared, Frame.of(prepared, journal), self._earlier)
 
     def updated(self, update: Update) -> None:
-        items, scan = self.items, self._scan
-        if items is not None and scan is not None:
-            items.push(update.measured, update.estimate, list(scan.actions), _figures(update.progress, None))
-        # One call waits at most; it takes the newest.
-        waiting, self._update = self._update is not None, update
-        if not waiting:
-            self._post(self._show_update)
+        if self.items is None:
+            return
+        figures = _figures(update.progress, None)
+        self.items.push(update.measured, update.estimate, self._actions, figures, is_final=False)
+        if not self._is_made:
+            self._is_made = True
+            self._steps.add(self.items.make(is_live=True))
+        # One update waits at most, the newest.
+        is_waiting, self._update = self._update is not None, update
+        if not is_waiting:
+            self._steps.add(self._show_update(self.items))
 
     def finished(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-        self._post(self._finish)
+        if self.items is not None and outcome.scan is not None:
+            figures = _figures(outcome.progress, outcome)
+            self.items.push(outcome.scan.image(), outcome.estimate, outcome.scan.actions, figures, is_final=True)
+        self._steps.add(self._finish(outcome, self.items))
 
-    def close(self) -> None:
-        """The window is closed; show how it ended while that is possible."""
-        if not self._closed:
-            self._finish()
-        self._closed = True
-
-    def _make_items(self, prepared: PreparedScan, frame: Frame) -> None:
-        self.items = ResultItems(self._session.document_controller, prepared, frame, self._earlier)
-
-    def _show_update(self) -> None:
+    def _show_update(self, items: ResultItems) -> Steps:
         update, self._update = self._update, None
-        if update is None or self._outcome is not None:
-            return
-        self._session._progressed(update.progress)
-        if self.items is not None and self._scan is not None:
-            self.items.draw(self._scan.actions)
+        if update is not None:
+            self._session._progressed(update.progress)
+            yield from items.draw(self._actions)
 
-    def _finish(self) -> None:
-        outcome, items = self._outcome, self.items
-        if self._closed:
-            return
-        self._closed = True
+    def _finish(self, outcome: Outcome, items: ResultItems | None) -> Steps:
         if items is not None:
-            if outcome is not None and outcome.scan is not None:
-                figures = _figures(outcome.progress, outcome)
-                items.push(outcome.scan.image(), outcome.estimate, outcome.scan.actions, figures)
-            items.close()
-            self._draw_rest()
-        if outcome is not None:
-            self._session._finished(outcome)
-
-    def _draw_rest(self) -> None:
-        if self.items is not None and self._scan is not None and self.items.draw(self._scan.actions):
-            self._post(self._draw_rest)
+            if not self._is_made:
+                yield from items.make(is_live=False)
+            yield from items.close()
+        self._session._finished(outcome)
+        if items is not None:
+            yield from items.draw(self._actions)
 
 
 def _figures(progress: Progress | None, outcome: Outcome | None) -> Metadata:

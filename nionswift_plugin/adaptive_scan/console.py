@@ -1,0 +1,175 @@
+"""The panel's actions in one line each, for Swift's Python console and for scripts.
+
+>>> from nionswift_plugin.adaptive_scan import console
+>>> console.adaptive_scan(policy="spiral", segments=20)
+>>> console.abort()
+>>> console.continue_scan(segments=10)
+>>> console.verify()
+>>> console.complete_channels()
+>>> console.policies()
+>>> console.generators()
+>>> console.settings()
+>>> console.result()
+
+What is given to :func:`adaptive_scan` holds for this scan only; all else is as the panel shows it. Each action begins
+and comes back at once, so that Swift stays free; in a script, which Swift runs on a thread of its own, ``wait()``
+returns when it has ended:
+
+>>> console.adaptive_scan(generator="linear-interpolation", coverage=0.02); result = console.wait()
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import concurrent.futures
+import dataclasses
+import threading
+import time
+import typing
+
+from nion.swift import Application
+from nion.utils import Registry
+
+from adaptive_core.errors import InvalidInputError
+from nionswift_plugin.adaptive_scan import PANEL_ID
+from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
+from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
+from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings
+
+Window = typing.Any
+T = typing.TypeVar("T")
+
+_BUDGETS = {
+    "segments": BudgetKind.SEGMENTS,
+    "coverage": BudgetKind.COVERAGE,
+    "dose_e_per_A2": BudgetKind.DOSE,
+}
+
+
+def adaptive_scan(*, window: Window = None, **changes: typing.Any) -> None:
+    """Begin an adaptive scan.
+
+    Args:
+        window: a document window of Swift; the first one by default.
+        changes: settings that differ for this scan, see :class:`PartialScanSettings`. ``segments``, ``coverage`` or
+            ``dose_e_per_A2`` also makes that the budget.
+
+    Raises:
+        InvalidInputError: if there is no such setting, or no window. What else is wrong is told in the panel.
+    """
+    complete = _complete(changes)
+    _perform(window, lambda model: model.start(**complete))
+
+
+def continue_scan(*, window: Window = None, **changes: typing.Any) -> None:
+    """Spend the budget once more on the last scan; arguments as for :func:`adaptive_scan`."""
+    complete = _complete(changes)
+    _perform(window, lambda model: model.continue_last(**complete))
+
+
+def abort(*, window: Window = None) -> None:
+    """Stop what is going on; what was measured is completed and kept."""
+    _perform(window, lambda model: model.session.abort())
+
+
+def verify(*, window: Window = None) -> None:
+    """Raster the region of the last scan, and show raster and difference."""
+    _perform(window, lambda model: model.session.verify())
+
+
+def complete_channels(*, window: Window = None) -> None:
+    """Complete the other channels of the last scan."""
+    _perform(window, lambda model: model.session.complete_channels())
+
+
+def policies(*, window: Window = None) -> list[str]:
+    """Names for ``policy``; for a model of yours, the path of its file."""
+    return _perform(window, lambda model: [line.name for line in model.menu.policies if line.usable])
+
+
+def generators(*, window: Window = None) -> list[str]:
+    """Names for ``generator``; for a model of yours, the path of its file."""
+    return _perform(window, lambda model: [line.name for line in model.menu.generators if line.usable])
+
+
+def settings(*, window: Window = None) -> PartialScanSettings:
+    """The settings of the panel."""
+    return _perform(window, lambda model: model.settings)
+
+
+def result(*, window: Window = None) -> dict[str, typing.Any]:
+    """What the panel says, and the figures of the last scan."""
+
+    def read(model: PartialScanModel) -> dict[str, typing.Any]:
+        outcome = model.session.outcome
+        figures: dict[str, typing.Any] = {"status": model.session.status, "busy": model.session.is_busy}
+        if outcome is not None and outcome.progress is not None:
+            figures["finish_reason"] = str(outcome.reason)
+            figures.update(dataclasses.asdict(outcome.progress), journal=str(outcome.journal))
+        return figures
+
+    return _perform(window, read)
+
+
+def wait(timeout_s: float | None = None, *, window: Window = None) -> dict[str, typing.Any]:
+    """Wait until what is going on has ended, and return :func:`result`; for scripts only.
+
+    Raises:
+        InvalidInputError: in Swift's console, which would stop Swift.
+        TimeoutError: if it takes longer.
+    """
+    if threading.current_thread() is threading.main_thread():
+        raise InvalidInputError("wait() is for scripts; in the console it would keep Swift from going on.")
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while (figures := result(window=window))["busy"]:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"The scan has not ended within {timeout_s} s.")
+        time.sleep(0.02)
+    return figures
+
+
+def _complete(changes: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Changes of settings with the budget that they imply. Raises InvalidInputError."""
+    names = [field.name for field in dataclasses.fields(PartialScanSettings)]
+    for name in changes:
+        if name not in names:
+            raise InvalidInputError(f"There is no setting {name!r}; there are {', '.join(names)}.")
+    kinds = [kind for name, kind in _BUDGETS.items() if name in changes]
+    if len(kinds) > 1:
+        raise InvalidInputError("Give one of segments, coverage and dose_e_per_A2.")
+    return {"budget": kinds[0], **changes} if kinds else changes
+
+
+def _perform(window: Window, action: collections.abc.Callable[[PartialScanModel], T]) -> T:
+    """Do something with the model of a window, on the user interface's thread, and wait for it."""
+    document_controller = _window(window)
+
+    def perform() -> T:
+        panel = typing.cast(AdaptiveScanPanel | None, document_controller.find_dock_panel(PANEL_ID))
+        if panel is None:
+            raise InvalidInputError("The window has no panel Adaptive Scan.")
+        return action(panel.partial_scan)
+
+    if threading.current_thread() is threading.main_thread():
+        return perform()
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def task() -> None:
+        try:
+            future.set_result(perform())
+        except BaseException as error:  # it belongs to the caller
+            future.set_exception(error)
+
+    document_controller.queue_task(task)
+    return future.result(timeout=30.0)
+
+
+def _window(window: Window) -> Window:
+    if window is not None:
+        # A script's window is a facade of the real one.
+        return getattr(window, "_document_controller", window)
+    application = typing.cast(Application.Application | None, Registry.get_component("application"))
+    windows = [] if application is None else application.document_controllers
+    if not windows:
+        raise InvalidInputError("Swift has no open window.")
+    return windows[0]

@@ -1,0 +1,394 @@
+"""Scans from the panel: what an operator gets, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import pathlib
+import resource
+import time
+import typing
+
+import numpy as np
+import pytest
+from nion.swift.model import Graphics, Notification
+from nion.utils import Geometry
+from panel_tools import Opened, open_panel, set_scan
+from scanner_tools import quiet
+from swift_context import Swift
+
+from adaptive_core.errors import JournalError
+from adaptive_core.journal import JournalWriter
+from adaptive_core.journal_reader import read_journal
+from adaptive_core.partial_scan import FinishReason
+from adaptive_core.simulation.faults import Fault, FaultKind
+from nionswift_plugin.adaptive_scan.settings import BudgetKind, RegionKind
+
+QUICK: dict[str, typing.Any] = {"policy": "random-segments", "generator": "nearest-interpolation"}
+MEASURED, COMPLETED, PATH = (f"Adaptive Scan ({role})" for role in ("measured", "completed", "path"))
+
+
+@pytest.fixture
+def opened(swift_simulator: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
+    set_scan(swift_simulator.scan)
+    opened = open_panel(swift_simulator, tmp_path)
+    yield opened
+    opened.panel.close()
+
+
+@pytest.fixture
+def on_usim(swift_usim: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
+    set_scan(swift_usim.scan)
+    opened = open_panel(swift_usim, tmp_path)
+    yield opened
+    opened.panel.close()
+
+
+@pytest.fixture
+def notifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    texts: list[str] = []
+    monkeypatch.setattr(Notification, "notify", lambda notification: texts.append(notification.text))
+    return texts
+
+
+def give_fault(swift: Swift, kind: FaultKind, command: int) -> None:
+    assert swift.simulator is not None
+    settings = swift.simulator.settings
+    swift.simulator.settings = dataclasses.replace(settings, faults=(Fault(kind, command),))
+
+
+def test_twenty_segments_take_less_than_a_second(opened: Opened) -> None:
+    opened.scan(**QUICK)  # the first scan makes the simulator prepare its specimen
+    seconds = opened.scan(**QUICK, dwell_us=10.0)
+    assert opened.session.status.startswith("Completed: 400 probes")
+    assert seconds < 1.0
+
+
+def test_results_are_calibrated_and_say_how_they_were_made(opened: Opened) -> None:
+    swift = opened.swift
+    quiet(swift)
+    opened.scan(**QUICK, segments=30)
+    assert opened.titles() == [COMPLETED, MEASURED, PATH]
+    measured = opened.item(MEASURED)
+    assert measured.xdata is not None
+    fov_nm = swift.scan.get_current_frame_parameters().fov_nm
+    for calibration in measured.xdata.dimensional_calibrations:
+        assert calibration.units == "nm"
+        assert calibration.scale == pytest.approx(fov_nm / 96)
+        assert calibration.offset == pytest.approx(-fov_nm / 2)
+    assert measured.xdata.intensity_calibration.units == "counts"
+    path = opened.item(PATH).xdata
+    assert path is not None
+    assert path.dimensional_calibrations[0].scale * path.data_shape[0] == pytest.approx(fov_nm)
+    for title in opened.titles():
+        how = opened.how(title)
+        assert how["finish_reason"] == "COMPLETED"
+        assert how["probes"] == 600
+        assert how["coverage"] == pytest.approx(600 / 96**2)
+        assert how["dose_e_per_A2"] == pytest.approx(opened.session.outcome.progress.dose_e_per_A2)
+        assert how["plan"]["budget"]["segments"] == 30
+        assert how["models"]["policy"]["name"] == "random-segments"
+        assert how["device"] == "adaptive_simulator_scan"
+        assert pathlib.Path(how["journal"]).parent == opened.folders.journals
+        assert opened.item(title).metadata["scan"]["fov_nm"] == fov_nm
+        assert opened.item(title).session_metadata["project_acquisition_index"] == 1
+        assert not opened.item(title).is_live
+    assert swift.document_model.transaction_count == 0
+
+
+def test_values_are_those_of_the_specimen(opened: Opened) -> None:
+    swift = opened.swift
+    quiet(swift)
+    opened.scan(**QUICK, segments=60)
+    data = opened.item(MEASURED).data
+    assert swift.simulator is not None
+    truth = swift.simulator.truth(opened.session.outcome.prepared.scanner.context)
+    known = np.isfinite(data)
+    assert 0.08 < known.mean() < 0.14
+    # A probe may be half a pixel away from the centre of its pixel.
+    assert np.corrcoef(data[known], truth[known])[0, 1] > 0.9
+    assert np.isfinite(opened.item(COMPLETED).data).all()
+
+
+def test_the_path_is_drawn(opened: Opened) -> None:
+    opened.scan(**QUICK)
+    display_item = opened.swift.document_model.get_display_item_for_data_item(opened.item(MEASURED))
+    assert display_item is not None
+    opened.swift.pump(lambda: len(display_item.graphics) == 20)
+    segments = opened.session.outcome.scan.actions
+    for graphic, segment in zip(display_item.graphics, segments, strict=True):
+        assert isinstance(graphic, Graphics.LineGraphic)
+        np.testing.assert_allclose(graphic.start, np.array(segment.start) / 96)
+        np.testing.assert_allclose(graphic.end, np.array(segment.end) / 96)
+    assert opened.item(PATH).data.any()
+
+
+def test_a_second_scan_has_items_of_its_own(opened: Opened) -> None:
+    opened.scan(**QUICK)
+    first = opened.item(MEASURED).data.copy()
+    opened.scan(**QUICK, seed=1)
+    assert opened.titles() == sorted(
+        f"{title}{suffix}" for title in (COMPLETED, MEASURED, PATH) for suffix in ("", " 2")
+    )
+    np.testing.assert_array_equal(opened.item(MEASURED).data, first)
+
+
+def test_a_long_scan_is_shown_as_it_goes_and_keeps_the_window_free(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[float] = []
+    post = opened.model._document_controller.queue_task
+
+    def timed_post(task: typing.Callable[[], None]) -> None:
+        def timed() -> None:
+            begin = time.thread_time()
+            task()
+            calls.append(time.thread_time() - begin)
+
+        post(timed)
+
+    monkeypatch.setattr(opened.model._document_controller, "queue_task", timed_post)
+    opened.model.start(**QUICK, segments=250, dwell_us=200.0)
+    seen: set[int] = set()
+    percents: set[int] = set()
+    was_live = False
+    while opened.session.is_busy:
+        opened.round()
+        percents.add(opened.session.progress_percent)
+        if MEASURED in opened.titles():
+            was_live |= opened.item(MEASURED).is_live
+            seen.add(int(np.isfinite(opened.item(MEASURED).data).sum()))
+    assert was_live
+    assert len(seen) >= 4
+    assert len(percents) >= 4
+    assert max(calls) < 0.05
+
+
+def test_abort_keeps_and_completes_what_was_measured(opened: Opened) -> None:
+    opened.model.start(**QUICK, segments=400, dwell_us=500.0)
+    opened.swift.pump(lambda: MEASURED in opened.titles() and opened.session.progress_percent > 0)
+    assert opened.model.button_text == "Abort"
+    opened.model.start_or_abort()
+    assert opened.run() < 0.5
+    assert opened.session.outcome.reason is FinishReason.CANCELLED
+    assert opened.session.status.startswith("Aborted. What was measured is completed and kept:")
+    probes = opened.session.outcome.scan.probes
+    assert 0 < probes < 8000
+    assert opened.how(COMPLETED)["finish_reason"] == "CANCELLED"
+    assert np.isfinite(opened.item(COMPLETED).data).all()
+    journal = read_journal(opened.session.outcome.journal)
+    assert journal.finish_reason == "CANCELLED"
+    assert sum(len(entry.positions) for entry in journal.entries) == probes
+    assert not opened.swift.scan.scan_device.is_scanning
+
+
+def test_continue_adds_the_budget_to_the_last_scan(opened: Opened) -> None:
+    opened.scan(**QUICK)
+    first = opened.item(MEASURED).data.copy()
+    opened.model.continue_last(**QUICK, segments=15)
+    opened.run()
+    assert opened.titles() == [COMPLETED, MEASURED, PATH]
+    assert opened.session.outcome.scan.probes == 700
+    assert opened.how(MEASURED)["probes"] == 700
+    data = opened.item(MEASURED).data
+    assert (np.isfinite(data) >= np.isfinite(first)).all()
+    assert np.isfinite(data).sum() > np.isfinite(first).sum()
+
+
+def test_verify_shows_raster_and_difference(opened: Opened) -> None:
+    opened.scan(**QUICK, segments=60)
+    enabled = list(opened.swift.scan.get_enabled_channel_indexes())
+    opened.session.verify()
+    opened.run()
+    assert opened.session.status.startswith("Against a raster: RMS error")
+    raster, difference = opened.item("Adaptive Scan (raster)"), opened.item("Adaptive Scan (difference)")
+    np.testing.assert_allclose(difference.data, opened.item(COMPLETED).data - raster.data, rtol=1e-5)
+    assert opened.how("Adaptive Scan (difference)")["psnr_db"] > 5
+    assert raster.dimensional_calibrations == opened.item(COMPLETED).dimensional_calibrations
+    assert list(opened.swift.scan.get_enabled_channel_indexes()) == enabled
+    assert opened.swift.controller.GetVal("C_Blank") == 1.0
+    opened.model.unblank()
+    opened.swift.pump(lambda: opened.swift.controller.GetVal("C_Blank") == 0.0)
+
+
+def test_a_raster_can_be_aborted(opened: Opened) -> None:
+    opened.scan(**QUICK, dwell_us=2000.0, segments=2)
+    opened.session.verify()
+    opened.swift.pump_for(0.3)
+    opened.session.abort()
+    assert opened.run() < 0.5
+    assert "aborted" in opened.session.status
+    assert "Adaptive Scan (raster)" not in opened.titles()
+
+
+def test_other_channels_are_completed_on_demand(opened: Opened) -> None:
+    opened.swift.scan.set_channel_enabled(1, True)
+    opened.scan(**QUICK, channel=2)
+    assert opened.session.outcome.prepared.plan.setup.channels == ("BF", "HAADF", "MAADF")
+    assert opened.model.has_other_channels
+    opened.session.complete_channels()
+    opened.run()
+    for name in ("HAADF", "MAADF"):
+        item = opened.item(f"Adaptive Scan (completed, {name})")
+        assert item.metadata["hardware_source"]["channel_name"] == name
+        assert np.isfinite(item.data).all()
+    assert opened.session.status == "Completed HAADF, MAADF."
+
+
+def test_a_subscan_and_a_rectangle_are_regions(opened: Opened) -> None:
+    swift = opened.swift
+    opened.scan(**QUICK, region=RegionKind.SUBSCAN)
+    assert "subscan is off" in opened.session.status
+    opened.scan(**QUICK, region=RegionKind.RECTANGLE)
+    assert "Draw a rectangle" in opened.session.status
+    swift.scan.subscan_enabled = True
+    swift.scan.subscan_region = Geometry.FloatRect.from_tlhw(0.25, 0.25, 0.25, 0.5)
+    opened.scan(**QUICK, region=RegionKind.SUBSCAN, size_px=64)
+    assert opened.item(MEASURED).data.shape == (32, 64)
+    fov_nm = swift.scan.get_current_frame_parameters().fov_nm
+    calibrations = opened.item(MEASURED).dimensional_calibrations
+    assert [c.scale for c in calibrations] == pytest.approx([fov_nm / 128] * 2)
+    assert [c.offset for c in calibrations] == pytest.approx([-fov_nm / 4, -fov_nm / 4])
+
+
+def test_a_rectangle_is_scanned_where_its_image_was_taken(opened: Opened) -> None:
+    swift = opened.swift
+    opened.scan(**QUICK)
+    fov_nm = swift.scan.get_current_frame_parameters().fov_nm
+    display_item = swift.document_model.get_display_item_for_data_item(opened.item(COMPLETED))
+    assert display_item is not None
+    rectangle = Graphics.RectangleGraphic()
+    rectangle.bounds = Geometry.FloatRect.from_tlhw(0.5, 0.25, 0.25, 0.25)
+    display_item.add_graphic(rectangle)
+    display_item.graphic_selection.set(0)
+    swift.document_controller.select_display_items_in_data_panel([display_item])
+    parameters = swift.scan.get_current_frame_parameters()
+    parameters.fov_nm = fov_nm / 2
+    swift.scan.set_current_frame_parameters(parameters)
+    opened.scan(**QUICK, region=RegionKind.RECTANGLE, size_px=48)
+    item = opened.item(f"{MEASURED} 2")
+    assert item.data.shape == (48, 48)
+    assert [c.scale for c in item.dimensional_calibrations] == pytest.approx([fov_nm / 4 / 48] * 2)
+    assert [c.offset for c in item.dimensional_calibrations] == pytest.approx([0.0, -fov_nm / 4])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind is not FaultKind.TIME_OUT])
+def test_a_fault_of_the_device_is_told_and_nothing_is_lost(
+    opened: Opened, kind: FaultKind, notifications: list[str]
+) -> None:
+    give_fault(opened.swift, kind, 6)
+    opened.scan(**QUICK)
+    assert opened.session.outcome.reason is FinishReason.FAILED
+    assert "What was measured is completed and kept: 100 probes" in opened.session.status
+    assert notifications == [opened.session.status]
+    assert opened.how(COMPLETED)["finish_reason"] == "FAILED"
+    assert opened.how(COMPLETED)["error"] in opened.session.status
+    assert np.isfinite(opened.item(COMPLETED).data).all()
+    assert opened.model.can_go_on
+
+
+def test_a_device_that_hangs_can_be_aborted(opened: Opened) -> None:
+    give_fault(opened.swift, FaultKind.TIME_OUT, 6)
+    opened.model.start(**QUICK)
+    opened.swift.pump_for(0.3)
+    assert opened.session.is_busy
+    opened.session.abort()
+    assert opened.run() < 0.5
+    assert opened.session.outcome.scan.probes == 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"segments": 0}, "must be positive"),
+        ({"budget": BudgetKind.DOSE, "dose_e_per_A2": -1.0}, "must be positive"),
+        ({"policy": "no such policy"}, "no model named 'no such policy'"),
+        ({"policy": "predicted-error", "generator": "nearest-interpolation"}, "needs a generator that predicts"),
+        ({**QUICK, "stop_error": 0.1}, "needs a generator that predicts"),
+        ({**QUICK, "dwell_us": 0.01}, "dwell time must be at least"),
+        ({**QUICK, "size_px": 4}, "8 to 8192 px"),
+        ({**QUICK, "channel": 17}, "has the channels 0 to"),
+        ({**QUICK, "device": "nowhere"}, "There is no scan device nowhere"),
+        ({**QUICK, "beam_current": "-3"}, "must be positive"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_the_beam_moves(
+    opened: Opened, changes: dict[str, typing.Any], message: str
+) -> None:
+    assert opened.swift.simulator is not None
+    before = opened.swift.simulator.delivered.probes
+    opened.scan(**changes)
+    assert message in opened.session.status
+    assert opened.titles() == []
+    assert opened.swift.simulator.delivered.probes == before
+    opened.scan(**QUICK)
+    assert opened.session.status.startswith("Completed")
+
+
+def test_a_folder_that_cannot_be_written_is_told(opened: Opened) -> None:
+    opened.folders.journals.write_text("a file where the folder should be")
+    opened.scan(**QUICK)
+    assert "The folder for journals" in opened.session.status
+    assert opened.titles() == []
+
+
+def test_a_full_disk_ends_the_scan_and_keeps_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = JournalWriter.append
+
+    def fail_at_the_fifth(writer: JournalWriter, *entry: typing.Any) -> None:
+        if len(opened.session._display._actions) == 5:
+            raise JournalError("The journal cannot be written: no space left on device.")
+        append(writer, *entry)
+
+    monkeypatch.setattr(JournalWriter, "append", fail_at_the_fifth)
+    opened.scan(**QUICK)
+    assert "no space left on device. What was measured is completed and kept" in opened.session.status
+    assert opened.how(MEASURED)["finish_reason"] == "FAILED"
+
+
+def test_a_result_may_be_deleted_while_it_is_measured(opened: Opened) -> None:
+    opened.model.start(**QUICK, segments=200, dwell_us=200.0)
+    opened.swift.pump(lambda: PATH in opened.titles() and opened.session.progress_percent > 10)
+    opened.swift.document_model.remove_data_item(opened.item(MEASURED))
+    opened.run()
+    assert opened.session.status.startswith("Completed")
+    assert opened.titles() == [COMPLETED, PATH]
+    assert opened.swift.document_model.transaction_count == 0
+
+
+def test_a_window_can_be_closed_while_a_scan_runs(opened: Opened) -> None:
+    opened.model.start(**QUICK, segments=400, dwell_us=500.0)
+    opened.swift.pump(lambda: MEASURED in opened.titles() and opened.session.progress_percent > 0)
+    begin = time.perf_counter()
+    opened.model.close()
+    assert time.perf_counter() - begin < 1.0
+    assert not opened.swift.scan.scan_device.is_scanning
+    assert opened.swift.document_model.transaction_count == 0
+    assert not opened.item(MEASURED).is_live
+    assert opened.how(MEASURED)["finish_reason"] == "CANCELLED"
+    assert read_journal(pathlib.Path(opened.how(MEASURED)["journal"])).finish_reason == "CANCELLED"
+    opened.swift.pump_for(0.2)
+
+
+def test_another_vendors_device(on_usim: Opened) -> None:
+    on_usim.scan(**QUICK, dwell_us=10.0)
+    seconds = on_usim.scan(**QUICK, dwell_us=10.0)
+    assert on_usim.session.status.startswith("Completed: 400 probes")
+    assert seconds < 2.0
+    on_usim.session.verify()
+    on_usim.run()
+    assert on_usim.session.status.startswith("Against a raster")
+
+
+def test_a_large_scan_is_quick_and_keeps_its_memory(opened: Opened) -> None:
+    opened.scan(**QUICK, size_px=512, segments=100)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = opened.scan(**QUICK, size_px=512, segments=570, dwell_us=1.0)
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    assert opened.session.outcome.scan.probes == 11400
+    assert seconds < 10.0
+    assert grown_kb < 60e3
+    display_item = opened.swift.document_model.get_display_item_for_data_item(opened.item(f"{MEASURED} 2"))
+    assert display_item is not None
+    opened.swift.pump_for(0.5)
+    assert 0 < len(display_item.graphics) <= 60
