@@ -85,11 +85,11 @@ KINDS: collections.abc.Mapping[str, Kind] = {
         needs=("action", "probes_per_segment", "values"),
         recurrent=True,
     ),
-    # Moves a diffraction disk onto its target. All in px of a screen of 1024 px, (y, x), and in units of the control of which
-    # one moves the disk by about 512 px. `error_px`: disk less target; `sigma_px`: its standard deviation, each axis;
-    # `limits_px`: lowest and highest (y, x) of the screen less the target; `known_jacobian`: px a unit, row by row, zeros
-    # when it is unknown. `estimate_px`: the error as the model believes it to be; `doubt_px`: expected root-mean-square
-    # error after the move; `jacobian`: px a unit, as the model believes.
+    # Moves a diffraction disk onto its target. All in px of a screen of 1024 px, (y, x), and in units of the control of
+    # which one moves the disk by about 512 px. `error_px`: disk less target; `sigma_px`: its standard deviation, each
+    # axis; `limits_px`: lowest and highest (y, x) of the screen less the target; `known_jacobian`: px a unit, row by
+    # row, zeros when it is unknown. `estimate_px`: the error as the model believes it to be; `doubt_px`: expected
+    # root-mean-square error after the move; `jacobian`: px a unit, as the model believes.
     "alignment_policy": Kind(
         inputs={"error_px": (1, 2)},
         observations={"sigma_px": (1, 1), "limits_px": (1, 4), "known_jacobian": (1, 4)},
@@ -99,10 +99,14 @@ KINDS: collections.abc.Mapping[str, Kind] = {
     ),
     # Compresses an intermediate reconstruction of the potential (Schloz et al. 2022, appendix A).
     "ptychography_encoder": Kind(inputs={"potential": (1, 1, "Y", "X")}, outputs={"code": (1, "K")}),
-    # Chooses the next sub-sequence of probe positions (Schloz et al. 2022, Eqs. 3-5), (y, x) in [-1, 1].
+    # Chooses the next sub-sequence of probe positions (Schloz et al. 2022, Eqs. 3-5), (y, x) in [-1, 1]; the first one
+    # is its answer to zeros. `code`: of the live image, by the encoder that training["encoder"] names; `dose`: common
+    # logarithm of the planned e/A^2; `defocus_A`: of the next sub-sequence, positive for underfocus.
     "ptychography_policy": Kind(
-        inputs={"code": (1, "K"), "positions": (1, "P", 2)},
+        inputs={"positions": (1, "P", 2)},
+        observations={"code": (1, "K"), "dose": (1, 1)},
         outputs={"next_positions": (1, "P", 2)},
+        optional_outputs={"defocus_A": (1, 1)},
         needs=("probes_per_segment",),
         recurrent=True,
     ),

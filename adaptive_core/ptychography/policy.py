@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 import numpy as np
@@ -231,6 +232,12 @@ class _OnnxRun:
         self._inputs: dict[str, FloatInput] = {
             name: np.zeros([int(n or 1) for n in shape], np.float32) for name, shape in shapes.items()
         }
+        if "dose" in self._inputs:
+            calibration = plan.calibration
+            if calibration.electrons is None:
+                raise InvalidInputError(f"{policy.name} needs the beam current, to know the planned dose.")
+            dose = metrics.dose_e_per_A2(plan.positions, calibration.electrons, calibration.fov_A)
+            self._inputs["dose"] = np.full((1, 1), math.log10(dose), np.float32)
 
     def decide(self, observation: Observation) -> Move | None:
         if self._left == 0:

@@ -289,7 +289,9 @@ GOOD = {
             {"code": (1, 8), "positions": (1, 50, 2)},
             {"next_positions": (1, 50, 2)},
         ),
-        dataclasses.replace(tiny_models.ALIGNMENT_CARD, kind="ptychography_policy", probes_per_segment=50),
+        dataclasses.replace(
+            tiny_models.ALIGNMENT_CARD, kind="ptychography_policy", observes=("code",), probes_per_segment=50
+        ),
     ),
 }
 

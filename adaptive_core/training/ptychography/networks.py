@@ -40,15 +40,16 @@ class NetworkSize:
 
 
 PAPER = NetworkSize(512, (16, 32, 64, 128, 256, 512), 2048)
-SMALL = NetworkSize(128, (8, 16, 32, 64, 64), 256)
+SMALL = NetworkSize(128, (8, 16, 32, 32), 256)
 SIZES = {"paper": PAPER, "small": SMALL}
 
 
 class Autoencoder(nn.Module):
     """Compresses an image of the potential (appendix A): 3 x 3 convolutions, halving, and their mirror image.
 
-    The papers give a kernel of 3, a stride of 1 and halved sides; the halving is done by average pooling here. One
-    channel, the phase: the intermediate reconstruction recovers no absorption.
+    The papers give a kernel of 3, a stride of 1 and halved sides; the halving is done by average pooling here, and
+    batch normalisation makes training start at once. One channel, the phase: the intermediate reconstruction recovers
+    no absorption.
     """
 
     def __init__(self, size: NetworkSize) -> None:
@@ -58,10 +59,11 @@ class Autoencoder(nn.Module):
         up: list[nn.Module] = []
         before = 1
         for channels in size.channels:
-            down += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
-            up = [nn.ConvTranspose2d(channels, before, 4, stride=2, padding=1), nn.ReLU(), *up]
+            down += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(), nn.AvgPool2d(2)]
+            step = nn.ConvTranspose2d(channels, before, 4, stride=2, padding=1)
+            up = [step, nn.BatchNorm2d(before), nn.ReLU(), *up]
             before = channels
-        self.down, self.up = nn.Sequential(*down), nn.Sequential(*up[:-1])
+        self.down, self.up = nn.Sequential(*down), nn.Sequential(*up[:-2])
 
     def encode(self, potential: Tensor) -> Tensor:
         """Code (b, K) of standardised images (b, 1, image_px, image_px)."""
@@ -174,10 +176,15 @@ class LayoutPolicy(nn.Module):
         change, memory = self.inner(code, positions, memory)
         now = torch.cat([torch.ones_like(register[:, :1]), register[:, :-1]], 1)
         step = now - register
-        relative = dose - REFERENCE_LOG_DOSE
-        plain = (step @ self.layout.flatten(1) + relative * (step @ self.layout_by_dose.flatten(1))).view_as(change)
+        plain, defocus_A = self.plain(step, dose)
         # Before anything was seen there is nothing to adapt to.
         seen = (1 - step[:, :1])[:, :, None]
         following = plain + seen * _REACH * torch.tanh(change)
-        defocus_A = 100 * (self.defocus[0] + self.defocus[1] * relative)
         return following.clamp(-1, 1), defocus_A, torch.cat([memory, now], 1)
+
+    def plain(self, step: Tensor, dose: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (b, p, 2) and defocus (b, 1) in A without adaptation; ``step`` (b, t) is 1 at the present one."""
+        relative = dose - REFERENCE_LOG_DOSE
+        flat = step @ self.layout.flatten(1) + relative * (step @ self.layout_by_dose.flatten(1))
+        defocus_A = 100 * (self.defocus[0] + self.defocus[1] * relative)
+        return flat.view(len(step), self.positions, 2).clamp(-1, 1), defocus_A

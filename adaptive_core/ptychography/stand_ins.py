@@ -1,0 +1,167 @@
+"""Instruments without hardware: a simulated specimen, and recorded 4D-STEM data whose positions snap to their grid."""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import pathlib
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from adaptive_core import dose
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.ports import DiffractionAbilities, DiffractionMeasurement, DiffractionSetup
+from adaptive_core.ptychography.experiments import SimulatedRegion
+from adaptive_core.simulation.ptychography_probe import FloatArray
+
+RealArray = npt.NDArray[np.float32]
+
+
+class SimulatedScanner:
+    """A simulated region as an instrument; patterns are counted with Poisson noise.
+
+    Args:
+        region: the specimen.
+        electrons: a pattern; by default as in the paper.
+        seed: of the noise.
+    """
+
+    def __init__(self, region: SimulatedRegion, electrons: float | None = None, seed: int = 0) -> None:
+        settings = region.settings
+        self._region, self._electrons = region, electrons or settings.electrons
+        self._rng = np.random.default_rng(seed)
+        self._exposure_us = 1000.0
+        current_pa = self._electrons * dose.ELEMENTARY_CHARGE_C / (self._exposure_us * 1e-6) * 1e12
+        self._setup = DiffractionSetup(
+            size_px=(settings.grid, settings.grid),
+            pixel_size_nm=settings.fov_A / settings.grid / 10,
+            exposure_us=self._exposure_us,
+            detector_px=settings.detector_px,
+            mrad_per_px=settings.calibration().mrad_per_px,
+            energy_kev=settings.optics.energy_kev,
+            convergence_mrad=settings.optics.convergence_mrad,
+            beam_current_pa=current_pa,
+        )
+
+    @property
+    def abilities(self) -> DiffractionAbilities:
+        """The defocus can be set, and the beam is blanked while it waits."""
+        return DiffractionAbilities(can_defocus=True, can_blank=True)
+
+    @property
+    def setup(self) -> DiffractionSetup:
+        """That of the experiment."""
+        return self._setup
+
+    def check(self, positions: FloatArray) -> None:
+        """Refuse positions outside the region."""
+        _check_inside(positions, self._setup.size_px)
+
+    @contextlib.contextmanager
+    def session(self) -> collections.abc.Iterator[None]:
+        """Nothing needs to be put back."""
+        yield
+
+    def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
+        """Simulate the patterns."""
+        step_A = self._setup.pixel_size_nm * 10
+        data = self._region.measure(positions * step_A, self._electrons, self._rng, (defocus_nm or 0.0) * 10)
+        return DiffractionMeasurement(data.patterns, positions, len(positions) * self._exposure_us)
+
+
+class RecordedScanner:
+    """A recorded scan of a whole grid as an instrument: each position gets the pattern of the nearest one recorded.
+
+    Args:
+        patterns: shape (rows, columns, d, d), counts, the direct beam at pixel ``d // 2``.
+        setup: of the recording; its ``size_px`` and ``detector_px`` must be those of the patterns.
+    """
+
+    def __init__(self, patterns: npt.NDArray[np.generic], setup: DiffractionSetup) -> None:
+        expected = (*setup.size_px, setup.detector_px, setup.detector_px)
+        if patterns.shape != expected:
+            raise InvalidInputError(f"The calibration expects recorded patterns {expected}, not {patterns.shape}.")
+        self._patterns, self._setup = patterns, setup
+
+    @property
+    def abilities(self) -> DiffractionAbilities:
+        """What was recorded cannot be refocused."""
+        return DiffractionAbilities(can_defocus=False, can_blank=True)
+
+    @property
+    def setup(self) -> DiffractionSetup:
+        """That of the recording."""
+        return self._setup
+
+    def check(self, positions: FloatArray) -> None:
+        """Refuse positions outside the region."""
+        _check_inside(positions, self._setup.size_px)
+
+    @contextlib.contextmanager
+    def session(self) -> collections.abc.Iterator[None]:
+        """Nothing needs to be put back."""
+        yield
+
+    def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
+        """The recorded patterns nearest to the positions, with the positions where they were recorded."""
+        if defocus_nm is not None:
+            raise InvalidInputError("Recorded data have one defocus; it cannot be set.")
+        height, width = self._setup.size_px
+        index = np.clip(np.floor(positions), 0, (height - 1, width - 1)).astype(np.intp)
+        patterns = np.asarray(self._patterns[index[:, 0], index[:, 1]], dtype=np.float32)
+        return DiffractionMeasurement(
+            patterns, index.astype(np.float64) + 0.5, len(positions) * self._setup.exposure_us
+        )
+
+
+def read_recorded(path: pathlib.Path) -> npt.NDArray[np.generic]:
+    """Patterns (rows, columns, d, d) of a file: ``.npy``, or an HDF5 file of py4DSTEM (.h5) or hyperspy (.hspy).
+
+    An ``.npy`` file is mapped, not read. An HDF5 file must hold one data set of four dimensions; of several the one
+    that py4DSTEM or hyperspy name ``data`` is taken. Non-square patterns are refused. Raises InvalidInputError.
+    """
+    try:
+        if path.suffix == ".npy":
+            patterns: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            patterns = _hdf5_patterns(path)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path.name} cannot be read as a 4D-STEM scan: {error}.") from error
+    if patterns.ndim != 4 or patterns.shape[2] != patterns.shape[3]:
+        raise InvalidInputError(f"{path.name} must hold (rows, columns, d, d), not the shape {patterns.shape}.")
+    return patterns
+
+
+def _hdf5_patterns(path: pathlib.Path) -> npt.NDArray[np.generic]:
+    found: dict[str, h5py.Dataset] = {}
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim == 4:
+            found[name] = item
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+        named = [name for name in found if name.rsplit("/", 1)[-1] == "data"] or list(found)
+        if len(named) != 1:
+            raise InvalidInputError(
+                f"{path.name} must hold one 4D data set, not {len(named)}{': ' if named else ''}{', '.join(named)}."
+            )
+        return np.asarray(found[named[0]])
+
+
+def recorded_setup(patterns: npt.NDArray[np.generic], like: DiffractionSetup) -> DiffractionSetup:
+    """A setup with the sizes of a recording, everything else from ``like``."""
+    return dataclasses.replace(like, size_px=(patterns.shape[0], patterns.shape[1]), detector_px=patterns.shape[2])
+
+
+def _check_inside(positions: FloatArray, size_px: tuple[int, int]) -> None:
+    outside = ((positions < 0) | (positions > np.asarray(size_px))).any(1)
+    if outside.any():
+        first = positions[outside][0]
+        raise InvalidInputError(
+            f"{int(outside.sum())} of {len(positions)} positions lie outside the region of {size_px[0]} x {size_px[1]} "
+            f"px, the first one at ({first[0]:.4g}, {first[1]:.4g}) px."
+        )
