@@ -84,12 +84,12 @@ def complete_channels(*, window: Window = None) -> None:
 
 def policies(*, window: Window = None) -> list[str]:
     """Names for ``policy``; for a model of yours, the path of its file."""
-    return _perform(window, lambda model: [line.name for line in model.menu.policies if line.usable])
+    return _perform(window, lambda model: [line.name for line in model.models.menu.policies if line.usable])
 
 
 def generators(*, window: Window = None) -> list[str]:
     """Names for ``generator``; for a model of yours, the path of its file."""
-    return _perform(window, lambda model: [line.name for line in model.menu.generators if line.usable])
+    return _perform(window, lambda model: [line.name for line in model.models.menu.generators if line.usable])
 
 
 def settings(*, window: Window = None) -> PartialScanSettings:
@@ -168,8 +168,12 @@ def _window(window: Window) -> Window:
     if window is not None:
         # A script's window is a facade of the real one.
         return getattr(window, "_document_controller", window)
-    application = typing.cast(Application.Application | None, Registry.get_component("application"))
-    windows = [] if application is None else application.document_controllers
+    windows = _open_windows()
     if not windows:
         raise InvalidInputError("Swift has no open window.")
     return windows[0]
+
+
+def _open_windows() -> list[Window]:
+    application = typing.cast(Application.Application | None, Registry.get_component("application"))
+    return [] if application is None else list(application.document_controllers)

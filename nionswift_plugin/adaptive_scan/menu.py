@@ -80,11 +80,11 @@ def _show_policies(document_controller: DocumentController.DocumentController, m
     panel = _panel(document_controller)
     if panel is None:
         return
-    model = panel.partial_scan
-    model.read_models()
-    for index, title in enumerate(model.policy_titles):
+    models = panel.partial_scan.models
+    models.read()
+    for index, title in enumerate(models.policy_titles):
 
         def choose(index: int = index) -> None:
-            model.policy_index = index
+            models.policy_index = index
 
-        menu.add_menu_item(title, choose).checked = index == model.policy_index
+        menu.add_menu_item(title, choose).checked = index == models.policy_index

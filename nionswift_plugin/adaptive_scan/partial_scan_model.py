@@ -14,15 +14,13 @@ from nion.swift import DocumentController
 from nion.utils import Observable
 
 from adaptive_core.errors import DeviceError, InvalidInputError
-from adaptive_core.model_library import ModelLibrary
 from nionswift_plugin.adaptive_scan.background import Background
-from nionswift_plugin.adaptive_scan.model_menu import MenuLine, ModelMenu, add_to_user_models, read_menu
+from nionswift_plugin.adaptive_scan.model_choices import ModelChoices
 from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
-from nionswift_plugin.adaptive_scan.preparation import Models, PreparedScan, prepare, prepare_continuation
+from nionswift_plugin.adaptive_scan.preparation import PreparedScan, prepare, prepare_continuation
 from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, time_text
 from nionswift_plugin.adaptive_scan.settings import (
     BudgetKind,
-    PartialScanSettings,
     RegionKind,
     SettingsStore,
 )
@@ -40,8 +38,6 @@ from nionswift_plugin.adaptive_scan.settings_text import (
     write_stop,
 )
 
-LOAD_ONNX = "Load ONNX..."
-"""The last line of the menus of models."""
 REFRESH_S = 1.0
 """How often the panel looks whether Swift's own settings have changed."""
 _FIRST_OVERHEAD_S = 0.002
@@ -89,18 +85,14 @@ class PartialScanModel(Observable.Observable):
         self._store = SettingsStore(folders.configuration)
         self.settings = self._store.load()
         self.typed: dict[str, tuple[str, str]] = {}
-        self.menu = ModelMenu()
         self.prediction = ""
-        self.swift_dwell = ""
         self.channel_names: list[str] = []
         self._closed = False
         self._changing_menus = False
         self._overhead_s = _FIRST_OVERHEAD_S
-        self._lock = threading.Lock()
         self._post_lock = threading.Lock()
-        self._models: tuple[tuple[str | None, str | None], Models] | None = None
-        self._library = ModelLibrary([folders.models])
         self._background = Background(self._post)
+        self.models = ModelChoices(self, folders.models, self._background, self._post)
         self.session = ScanSession(document_controller, self._post, folders.journals)
         manager = HardwareSource.HardwareSourceManager()
         self._sources = scan_sources()
@@ -111,7 +103,7 @@ class PartialScanModel(Observable.Observable):
         ]
         self._periodic = document_controller.add_periodic(REFRESH_S, self._poll)
         self.is_visible: collections.abc.Callable[[], bool] = lambda: True
-        self.read_models()
+        self.models.read()
         self.refresh()
 
     def close(self) -> None:
@@ -120,6 +112,7 @@ class PartialScanModel(Observable.Observable):
             self._closed = True
         self._periodic.close()
         self._background.close()
+        self._store.save(self.settings)
         self.session.close()
         # An event lets go of a listener when nothing else holds it.
         self._listeners.clear()
@@ -162,42 +155,6 @@ class PartialScanModel(Observable.Observable):
             self.change(channel=index)
 
     @property
-    def policy_titles(self) -> list[str]:
-        """Lines of the menu of policies."""
-        return _titles(self.menu.policies)
-
-    @property
-    def generator_titles(self) -> list[str]:
-        """Lines of the menu of generators."""
-        return _titles(self.menu.generators)
-
-    @property
-    def policy_index(self) -> int:
-        """The chosen policy; the index after the last one asks for a file."""
-        return _index(self.menu.policies, self.settings.policy, self.menu.default_policy)
-
-    @policy_index.setter
-    def policy_index(self, index: int | None) -> None:
-        self._choose_model("policy", self.menu.policies, index)
-
-    @property
-    def generator_index(self) -> int:
-        """The chosen generator; the index after the last one asks for a file."""
-        return _index(self.menu.generators, self.settings.generator, self.menu.default_generator)
-
-    @generator_index.setter
-    def generator_index(self, index: int | None) -> None:
-        self._choose_model("generator", self.menu.generators, index)
-
-    @property
-    def cards(self) -> str:
-        """What is to be known about the chosen models."""
-        if not self.menu.policies:
-            return ""
-        policy, generator = self.menu.policies[self.policy_index], self.menu.generators[self.generator_index]
-        return f"{policy.title}\n{policy.card}\n\n{generator.title}\n{generator.card}"
-
-    @property
     def region_index(self) -> int:
         """Which of REGIONS."""
         return REGIONS.index(self.settings.region)
@@ -231,34 +188,19 @@ class PartialScanModel(Observable.Observable):
         settings = dataclasses.replace(self.settings, **changes)
         if settings != self.settings:
             self.settings = settings
-            self._background.submit("The settings", functools.partial(self._store.save, settings), _ignore, self._say)
+            self._background.submit("The settings", functools.partial(self._store.save, settings), _ignore, self.say)
             self.refresh()
             self._notify(*_SHOWN_SETTINGS)
+            self.models.settings_changed()
 
-    def read_models(self) -> None:
-        """Look again which models there are."""
-        self._background.submit("The list of models", lambda: read_menu(self._library), self._show_menu, self._say)
-
-    def load_onnx(self) -> None:
-        """Ask for a model of the operator's, verify it and choose it."""
+    def ask_for_onnx(self) -> pathlib.Path | None:
+        """Let the operator choose a model's file."""
         paths, _, _ = self._document_controller.get_file_paths_dialog("Load ONNX", "", "ONNX models (*.onnx)")
-        for path in paths[:1]:
-            self.add_model(pathlib.Path(path))
+        return pathlib.Path(paths[0]) if paths else None
 
-    def add_model(self, path: pathlib.Path) -> None:
-        """Verify a model, copy it into the user's folder and choose it."""
-
-        def add() -> tuple[str, pathlib.Path, ModelMenu]:
-            kind, added = add_to_user_models(path, self._folders.models)
-            return kind, added, read_menu(self._library)
-
-        def choose(result: tuple[str, pathlib.Path, ModelMenu]) -> None:
-            kind, added, menu = result
-            self._show_menu(menu)
-            self.change(**{kind.removeprefix("partial_scan_"): str(added)})
-            self._say(f"Added {added.name}.")
-
-        self._background.submit("Loading a model", add, choose, self._say)
+    def say(self, line: str) -> None:
+        """Tell the operator something."""
+        self.session.say(line)
 
     # Actions.
 
@@ -273,7 +215,7 @@ class PartialScanModel(Observable.Observable):
         """Begin a scan with the settings, or with some of them changed for this scan only."""
         settings, message = dataclasses.replace(self.settings, **changes), self._typing_error()
         if message is not None and not changes:
-            self._say(message)
+            self.say(message)
             return
         try:
             source = self.source if "device" not in changes else scan_source(settings.device)
@@ -281,15 +223,15 @@ class PartialScanModel(Observable.Observable):
                 raise InvalidInputError("There is no scan device.")
             place = chosen_place(settings.region, source, self._document_controller)
         except InvalidInputError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
-        self.session.start(lambda: prepare(settings, source, place, self._load_models(settings)))
+        self.session.start(lambda: prepare(settings, source, place, self.models.load(settings)))
 
     def continue_last(self, **changes: typing.Any) -> None:
         """Add the same budget once more to the last scan."""
         settings = dataclasses.replace(self.settings, **changes)
         self.session.continue_with(
-            lambda previous, scan: prepare_continuation(settings, previous, scan, self._load_models(settings))
+            lambda previous, scan: prepare_continuation(settings, previous, scan, self.models.load(settings))
         )
 
     def unblank(self) -> None:
@@ -304,7 +246,7 @@ class PartialScanModel(Observable.Observable):
                 raise DeviceError(f"The blanker {control} did not accept the value 0.")
             return "The beam is not blanked any more."
 
-        self._background.submit("Unblanking", unblank, self._say, self._say)
+        self._background.submit("Unblanking", unblank, self.say, self.say)
 
     @property
     def button_text(self) -> str:
@@ -333,8 +275,9 @@ class PartialScanModel(Observable.Observable):
 
     def refresh(self) -> None:
         """Predict anew what the scan would take."""
-        message = self._typing_error()
-        source = self.source
+        message, source = self._typing_error(), self.source
+        if source is not None:
+            self._update_channels(source)
         if message is not None or source is None:
             self._predict(message or "There is no scan device.")
             return
@@ -344,10 +287,9 @@ class PartialScanModel(Observable.Observable):
         except InvalidInputError as error:
             self._predict(str(error))
             return
-        self._update_device(source, place.parameters)
         self._background.submit(
             "The prediction",
-            lambda: prepare(settings, source, place, self._load_models(settings)),
+            lambda: prepare(settings, source, place, self.models.load(settings)),
             lambda prepared: self._predict(self._prediction_line(prepared)),
             self._predict,
         )
@@ -355,22 +297,14 @@ class PartialScanModel(Observable.Observable):
     def _prediction_line(self, prepared: PreparedScan) -> str:
         prediction = prepared.prediction
         seconds = prediction.beam_s + prediction.segments * self._overhead_s
-        height, width = prepared.plan.setup.size_px
-        current_pa = prepared.plan.setup.beam_current_pa
-        beam = "" if current_pa is None else f" at {current_pa:.3g} pA"
+        setup = prepared.plan.setup
+        height, width = setup.size_px
+        beam = "" if setup.beam_current_pa is None else f" at {setup.beam_current_pa:.3g} pA"
         return (
-            f"{prediction.probes} probes on {height} \N{MULTIPLICATION SIGN} {width} px: "
-            f"{100 * prediction.coverage:.3g} % of the pixels\n"
+            f"{prediction.probes} probes of {setup.dwell_us:g} \N{MICRO SIGN}s "
+            f"on {height} \N{MULTIPLICATION SIGN} {width} px: {100 * prediction.coverage:.3g} %\n"
             f"{dose_text(prediction.dose_e_per_A2)}{beam}, about {time_text(seconds)}"
         )
-
-    def _load_models(self, settings: PartialScanSettings) -> Models:
-        """The models of the settings; on another thread than the user interface's."""
-        key = settings.policy, settings.generator
-        with self._lock:
-            if self._models is None or self._models[0] != key:
-                self._models = key, Models.load(settings, self._library)
-            return self._models[1]
 
     # What changes by itself.
 
@@ -406,42 +340,16 @@ class PartialScanModel(Observable.Observable):
         self._notify_menus("device")
         self.refresh()
 
-    def _update_device(self, source: scan_base.ScanHardwareSource, parameters: scan_base.ScanFrameParameters) -> None:
+    def _update_channels(self, source: scan_base.ScanHardwareSource) -> None:
         names = [source.get_channel_name(index) or str(index) for index in range(source.channel_count)]
         if names != self.channel_names:
             self.channel_names = names
             self._notify_menus("channel")
-        dwell = f"{parameters.pixel_time_us:g} (Swift's)"
-        if dwell != self.swift_dwell:
-            self.swift_dwell = dwell
-            self._notify("swift_dwell")
-
-    def _choose_model(self, part: str, lines: tuple[MenuLine, ...], index: int | None) -> None:
-        if index is None or self._changing_menus or not lines:
-            return
-        if index < len(lines):
-            self.change(**{part: lines[index].name})
-        else:
-            # A dialog must not be opened while the menu is closing.
-            self._post(self.load_onnx)
-            self._post(lambda: self._notify(f"{part}_index"))
-
-    def _show_menu(self, menu: ModelMenu) -> None:
-        with self._lock:
-            self._models = None
-        if menu != self.menu:
-            self.menu = menu
-            self._notify_menus("policy", "generator")
-            self._notify("cards")
-            self.refresh()
 
     def _predict(self, line: str) -> None:
         if line != self.prediction:
             self.prediction = line
             self._notify("prediction")
-
-    def _say(self, line: str) -> None:
-        self.session.say(line)
 
     def _typing_error(self) -> str | None:
         return next((message for _, message in self.typed.values()), None)
@@ -463,28 +371,14 @@ class PartialScanModel(Observable.Observable):
 _MENUS = {
     "device": "device_names",
     "channel": "channel_names",
-    "policy": "policy_titles",
-    "generator": "generator_titles",
 }
 _SHOWN_SETTINGS = (
     "device_index",
     "channel_index",
-    "policy_index",
-    "generator_index",
-    "cards",
     "region_index",
     "budget_index",
     "restart_view",
 )
-
-
-def _titles(lines: tuple[MenuLine, ...]) -> list[str]:
-    """Empty until the models have been read."""
-    return [*(line.title for line in lines), LOAD_ONNX] if lines else []
-
-
-def _index(lines: tuple[MenuLine, ...], name: str | None, default: int) -> int:
-    return next((index for index, line in enumerate(lines) if line.name == name), default)
 
 
 def _ignore(result: None) -> None:

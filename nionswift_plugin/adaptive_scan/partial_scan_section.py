@@ -38,8 +38,8 @@ class PartialScanSection(Declarative.Handler):
         self.ui_view = u.create_column(
             _row(_("Device"), _menu("model.device_names", "model.device_index")),
             _row(_("Channel"), _menu("model.channel_names", "model.channel_index")),
-            _row(_("Policy"), _menu("model.policy_titles", "model.policy_index")),
-            _row(_("Generator"), _menu("model.generator_titles", "model.generator_index")),
+            _row(_("Policy"), _menu("model.models.policy_titles", "model.models.policy_index")),
+            _row(_("Generator"), _menu("model.models.generator_titles", "model.models.generator_index")),
             _row(
                 _("Region"),
                 u.create_combo_box(items=regions, current_index="@binding(model.region_index)"),
@@ -96,7 +96,7 @@ class PartialScanSection(Declarative.Handler):
             ),
             u.create_section(
                 u.create_column(
-                    u.create_text_browser(text="@binding(model.cards)", height=120),
+                    u.create_text_browser(text="@binding(model.models.cards)", height=120),
                 ),
                 title=_("About the models"),
                 expanded="models_expanded",

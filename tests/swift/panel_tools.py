@@ -77,7 +77,7 @@ def open_panel(swift: Swift, directory: pathlib.Path) -> Opened:
     folders.configuration.mkdir(exist_ok=True)
     panel = AdaptiveScanPanel(swift.document_controller, PANEL_ID, {}, folders)
     opened = Opened(swift, panel, folders)
-    swift.pump(lambda: opened.model.menu.policies and opened.model.prediction)
+    swift.pump(lambda: opened.model.models.menu.policies and opened.model.prediction)
     return opened
 
 

@@ -1,0 +1,183 @@
+"""The menus of policies and generators in the panel."""
+
+from __future__ import annotations
+
+import collections.abc
+import pathlib
+import threading
+import typing
+
+from nion.utils import Observable
+
+from adaptive_core.model_library import ModelLibrary
+from nionswift_plugin.adaptive_scan.background import Background, Post
+from nionswift_plugin.adaptive_scan.model_menu import MenuLine, ModelMenu, add_to_user_models, read_menu
+from nionswift_plugin.adaptive_scan.preparation import Models
+from nionswift_plugin.adaptive_scan.settings import PartialScanSettings
+
+LOAD_ONNX = "Load ONNX..."
+"""The last line of both menus."""
+
+
+class Owner(typing.Protocol):
+    """Whose models they are.
+
+    Attributes:
+        settings: name the chosen models.
+    """
+
+    settings: PartialScanSettings
+
+    def change(self, **changes: typing.Any) -> None:
+        """Change settings."""
+        ...
+
+    def refresh(self) -> None:
+        """The models may be other ones now."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Tell the operator something."""
+        ...
+
+    def ask_for_onnx(self) -> pathlib.Path | None:
+        """Let the operator choose a file."""
+        ...
+
+
+class ModelChoices(Observable.Observable):
+    """Which models there are and which are chosen; for the user interface's thread.
+
+    Observable properties: ``policy_titles``, ``policy_index``, ``generator_titles``, ``generator_index``, ``cards``.
+
+    Args:
+        owner: holds the settings.
+        folder: the user's models.
+        background: reads the models.
+        post: has a function called on the user interface's thread.
+
+    Attributes:
+        menu: as it was read last; empty until then.
+    """
+
+    def __init__(self, owner: Owner, folder: pathlib.Path, background: Background, post: Post) -> None:
+        super().__init__()
+        self.menu = ModelMenu()
+        self._owner = owner
+        self._folder = folder
+        self._background = background
+        self._post = post
+        self._library = ModelLibrary([folder])
+        self._lock = threading.Lock()
+        self._loaded: tuple[tuple[str | None, str | None], Models] | None = None
+        self._changing_menus = False
+
+    @property
+    def policy_titles(self) -> list[str]:
+        """Lines of the menu of policies; empty until the models have been read."""
+        return _titles(self.menu.policies)
+
+    @property
+    def generator_titles(self) -> list[str]:
+        """Lines of the menu of generators; empty until the models have been read."""
+        return _titles(self.menu.generators)
+
+    @property
+    def policy_index(self) -> int:
+        """The chosen policy; choosing the last line asks for a file."""
+        return _index(self.menu.policies, self._owner.settings.policy, self.menu.default_policy)
+
+    @policy_index.setter
+    def policy_index(self, index: int | None) -> None:
+        self._choose("policy", self.menu.policies, index)
+
+    @property
+    def generator_index(self) -> int:
+        """The chosen generator; choosing the last line asks for a file."""
+        return _index(self.menu.generators, self._owner.settings.generator, self.menu.default_generator)
+
+    @generator_index.setter
+    def generator_index(self, index: int | None) -> None:
+        self._choose("generator", self.menu.generators, index)
+
+    @property
+    def cards(self) -> str:
+        """What is to be known about the chosen models."""
+        if not self.menu.policies:
+            return ""
+        policy, generator = self.menu.policies[self.policy_index], self.menu.generators[self.generator_index]
+        return f"{policy.title}\n{policy.card}\n\n{generator.title}\n{generator.card}"
+
+    def read(self) -> None:
+        """Look again which models there are."""
+        self._background.submit("The list of models", lambda: read_menu(self._library), self._show, self._owner.say)
+
+    def load(self, settings: PartialScanSettings) -> Models:
+        """The models that settings name, from any thread; may take a while. Raises ModelError."""
+        key = settings.policy, settings.generator
+        with self._lock:
+            if self._loaded is None or self._loaded[0] != key:
+                self._loaded = key, Models.load(settings, self._library)
+            return self._loaded[1]
+
+    def ask(self) -> None:
+        """Let the operator choose a file, verify it and choose it as a model."""
+        path = self._owner.ask_for_onnx()
+        if path is not None:
+            self.add(path)
+
+    def add(self, path: pathlib.Path) -> None:
+        """Verify a model, copy it into the user's folder and choose it."""
+
+        def add() -> tuple[str, pathlib.Path, ModelMenu]:
+            kind, added = add_to_user_models(path, self._folder)
+            return kind, added, read_menu(self._library)
+
+        def choose(result: tuple[str, pathlib.Path, ModelMenu]) -> None:
+            kind, added, menu = result
+            self._show(menu)
+            self._owner.change(**{kind.removeprefix("partial_scan_"): str(added)})
+            self._owner.say(f"Added {added.name}.")
+
+        self._background.submit("Loading a model", add, choose, self._owner.say)
+
+    def settings_changed(self) -> None:
+        """The owner's settings may name other models now."""
+        self._notify("policy_index", "generator_index", "cards")
+
+    def _choose(self, part: str, lines: tuple[MenuLine, ...], index: int | None) -> None:
+        if index is None or self._changing_menus or not lines:
+            return
+        if index < len(lines):
+            self._owner.change(**{part: lines[index].name})
+        else:
+            # A dialog must not be opened while the menu is closing.
+            self._post(self.ask)
+            self._post(self.settings_changed)
+
+    def _show(self, menu: ModelMenu) -> None:
+        with self._lock:
+            self._loaded = None
+        if menu == self.menu:
+            return
+        self.menu = menu
+        # A combo box answers new lines with the index that it had before.
+        self._changing_menus = True
+        try:
+            self._notify("policy_titles", "generator_titles")
+        finally:
+            self._changing_menus = False
+        self.settings_changed()
+        self._owner.refresh()
+
+    def _notify(self, *names: str) -> None:
+        for name in names:
+            self.notify_property_changed(name)
+
+
+def _titles(lines: collections.abc.Sequence[MenuLine]) -> list[str]:
+    return [*(line.title for line in lines), LOAD_ONNX] if lines else []
+
+
+def _index(lines: collections.abc.Sequence[MenuLine], name: str | None, default: int) -> int:
+    return next((index for index, line in enumerate(lines) if line.name == name), default)
