@@ -52,6 +52,10 @@ _EDGE_PX = 1e-6
 
 _Row = npt.NDArray[np.float32]
 
+_taken: set[str] = set()
+"""Identifiers of the devices that are in a session; Swift itself does not lock a scan device."""
+_taken_lock = threading.Lock()
+
 
 class SwiftScanner:
     """Scans paths in a region with a scan device of Swift; one scanner serves one run.
@@ -163,6 +167,7 @@ class SwiftScanner:
         if source.is_recording:
             raise DeviceError(f"{self.device_id} is recording; an adaptive scan must wait until it has finished.")
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_taking(self.device_id))
             beam = self._make_beam()
             if self._stop_view() and self._restart_view:
                 stack.push(self._putting_back("the live view", source.start_playing))
@@ -384,6 +389,20 @@ class SwiftScanner:
 
     def _cancelled(self) -> ScanCancelledError:
         return ScanCancelledError(f"The scan on {self.device_id} was cancelled.")
+
+
+@contextlib.contextmanager
+def _taking(device_id: str) -> collections.abc.Iterator[None]:
+    """Keep a second session off a device."""
+    with _taken_lock:
+        if device_id in _taken:
+            raise DeviceError(f"Another adaptive scan is using {device_id}.")
+        _taken.add(device_id)
+    try:
+        yield
+    finally:
+        with _taken_lock:
+            _taken.remove(device_id)
 
 
 def _positions_per_command(device: scan_base.ScanDevice) -> int:

@@ -18,6 +18,7 @@ from command_tools import Run
 from swift_context import Swift
 
 from adaptive_core.simulation.faults import Fault, FaultKind
+from nionswift_plugin.adaptive_scan.settings import PartialScanSettings, SettingsStore
 
 KEYS = {
     *("policy", "generator", "device", "size_px", "probes", "coverage", "dose_e_per_A2", "mse", "psnr_db", "ssim"),
@@ -70,6 +71,19 @@ def test_without_a_pixel_size_the_dose_is_unknown(run_command: Run, tmp_path: pa
     outcome = run_command(*words, "--dose", "10")
     assert outcome.status == 2
     assert "--pixel-size" in outcome.errors[0]
+
+
+@pytest.mark.usefixtures("swift_both")
+def test_the_settings_of_the_panel_say_what_the_beam_is(run_command: Run, home: pathlib.Path) -> None:
+    folder = home / "config" / "Nion" / "Nion Swift"
+    folder.mkdir(parents=True)
+    words = ("scan", *SPIRAL, "--segments", "3", "--json")
+    doses = []
+    for beam_current in ("10", "20", "NoSuchControl"):
+        SettingsStore(folder).save(PartialScanSettings(beam_current=beam_current, policy="halton"))
+        doses.append(run_command(*words).report["dose_e_per_A2"])
+    assert doses[1] == pytest.approx(2 * doses[0])
+    assert doses[2] is None
 
 
 @pytest.mark.usefixtures("swift_both")

@@ -214,6 +214,21 @@ def test_without_a_blanker_the_beam_waits_outside_and_its_dose_counts(swift_simu
     assert swift.controller.probe_position.as_tuple() == (1.0, 1.0)
 
 
+def test_a_live_view_that_goes_on_gets_the_probe_position_back(swift_simulator: Swift) -> None:
+    swift = swift_simulator
+    swift.controller.probe_position = Geometry.FloatPoint(0.25, 0.75)
+    swift.scan.start_playing()
+    swift.pump(lambda: swift.document_model.data_items)
+    parameters = scan_parameters(swift.scan)
+    region = ScanRegion.rectangle(parameters, (0.3, 0.3), (0.4, 0.4))
+    beam = BeamSettings(blanker_control=None)
+    scanner = SwiftScanner(swift.scan, region, parameters=parameters, beam=beam, restart_view=True)
+    with scanner.session():
+        assert swift.controller.probe_position.as_tuple() == (1.0, 1.0)
+    assert swift.scan.is_playing
+    assert swift.controller.probe_position.as_tuple() == (0.25, 0.75)
+
+
 def test_the_delay_of_the_blanker_counts(swift_simulator: Swift) -> None:
     parameters = scan_parameters(swift_simulator.scan, dwell_us=10.0)
     beam = BeamSettings(unblank_delay_us=2000.0)
@@ -303,6 +318,18 @@ def test_a_live_view_that_is_started_during_the_scan_is_noticed(swift_simulator:
     with pytest.raises(DeviceError):
         scan_on()
     assert swift.controller.GetVal("C_Blank") == 1.0
+
+
+def test_a_second_session_on_a_device_is_refused(swift_simulator: Swift) -> None:
+    parameters = scan_parameters(swift_simulator.scan)
+    region = ScanRegion.rectangle(parameters)
+    first, second = (SwiftScanner(swift_simulator.scan, region, parameters=parameters) for _ in range(2))
+    with first.session():
+        with pytest.raises(DeviceError, match="Another adaptive scan"), second.session():
+            pytest.fail("The device was taken twice.")
+        first.scan(Segment((5, 5), (5, 30), 20))
+    with second.session():
+        second.scan(Segment((5, 5), (5, 30), 20))
 
 
 def test_scanning_needs_a_session(swift_simulator: Swift) -> None:

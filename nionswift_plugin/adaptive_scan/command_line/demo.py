@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Scan in a project of Swift; 0 only if the scan was completed."""
-    request = scan_request(options)
     home = make_swift_home(options.out)
+    request = scan_request(options, home.folders.configuration)
     models = Models.load(request.settings, ModelLibrary([home.folders.models]))
     with headless_swift(home.folders) as application:
         window = _open_project(application)

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Scan and report; 0 only if the scan was completed."""
-    request = scan_request(options)
     folders = user_folders()
+    request = scan_request(options, folders.configuration)
     models = Models.load(request.settings, ModelLibrary([folders.models]))
     out = make_folder(options.out or folders.runs)
     with headless_swift(folders):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import pathlib
 import typing
 
 from nion.instrumentation import scan_base
@@ -15,7 +16,7 @@ from adaptive_core.simulation.settings import SimulatedInstrument
 from nionswift_plugin.adaptive_scan.headless import SIMULATOR_ID
 from nionswift_plugin.adaptive_scan.places import scan_sources
 from nionswift_plugin.adaptive_scan.preparation import Models, Place, PreparedScan, prepare
-from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings
+from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings, SettingsStore
 
 DEFAULT_COVERAGE = 1 / 23.04
 """That of the paper: 400 probes on 96 x 96 px (Ede 2021)."""
@@ -68,9 +69,17 @@ def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the policy and the simulated instrument")
 
 
-def scan_request(options: argparse.Namespace) -> ScanRequest:
-    """The request. Raises InvalidInputError if a number can never be right."""
+def scan_request(options: argparse.Namespace, configuration: pathlib.Path) -> ScanRequest:
+    """The request. How the instrument's beam is treated comes from the settings in Swift's configuration folder.
+
+    Raises:
+        InvalidInputError: if a number can never be right.
+    """
+    stored = SettingsStore(configuration).load()
     settings = PartialScanSettings(
+        beam_current=stored.beam_current,
+        blanker_control=stored.blanker_control,
+        unblank_delay_us=stored.unblank_delay_us,
         device=options.device,
         policy=options.policy,
         generator=options.generator,
