@@ -21,22 +21,20 @@ import types
 import typing
 
 import numpy as np
-import numpy.typing as npt
 from nion.instrumentation import scan_base
 
 from adaptive_core.errors import (
     AdaptiveScanError,
-    DeviceDataError,
     DeviceDisconnectedError,
     DeviceError,
     DeviceTimeoutError,
     InvalidInputError,
-    ScanCancelledError,
 )
 from adaptive_core.ports import Measurement, ScannerAbilities, ScannerSetup
 from adaptive_core.scan_path import Action, Positions, Segment, as_segments, segment_to_subscan
 from nionswift_plugin.adaptive_scan.beam import Beam, BeamSettings, beam_current_pa, make_beam
 from nionswift_plugin.adaptive_scan.device_thread import DeviceThread
+from nionswift_plugin.adaptive_scan.frame_reader import FrameReader
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion, context_parameters
 
 logger = logging.getLogger(__name__)
@@ -45,12 +43,8 @@ _STOP_VIEW_S = 5.0
 """How long the live view may take to stop."""
 _CANCEL_GRACE_S = 0.1
 """How long a device has to come back after it was cancelled, before it is left behind."""
-_POLL_S = 0.0002
-"""How often a device that is not ready is asked again."""
 _EDGE_PX = 1e-6
 """Distance by which rounding may carry a position over the region's edge."""
-
-_Row = npt.NDArray[np.float32]
 
 _taken: set[str] = set()
 """Identifiers of the devices that are in a session; Swift itself does not lock a scan device."""
@@ -115,6 +109,7 @@ class SwiftScanner:
         self._beam: Beam | None = None
         self._thread: DeviceThread | None = None
         self._stopped = threading.Event()
+        self._reader = FrameReader(hardware_source, self._channels, self._stopped)
 
     @property
     def device_id(self) -> str:
@@ -213,7 +208,11 @@ class SwiftScanner:
         """Stop this scanner for good, from any thread: the running action and later ones raise ScanCancelledError."""
         self._stopped.set()
         if self._thread is not None:
-            self._device.cancel()
+            try:
+                self._device.cancel()
+            except Exception as error:
+                # A device that has gone away cannot be stopped, and the scan ends all the same.
+                logger.warning("%s could not be stopped: %r", self.device_id, error)
 
     def _measure(self, parameters: scan_base.ScanFrameParameters, probes: int) -> Measurement:
         """Carry out one command of the device, in terms of this project's errors."""
@@ -222,13 +221,13 @@ class SwiftScanner:
             raise DeviceError("A scanner scans only inside its session.")
         scanned_us = probes * self.setup.dwell_us
         timeout_s = scanned_us * 1e-6 + self._timeout_s
-        read = functools.partial(self._read, beam, parameters, probes)
+        read = functools.partial(self._reader.read, beam, parameters, probes)
         try:
             values = thread.call(read, timeout_s, self._stopped, _CANCEL_GRACE_S)
         except AdaptiveScanError:
             raise
         except concurrent.futures.CancelledError as error:
-            raise self._cancelled() from error
+            raise self._reader.cancelled() from error
         except TimeoutError as error:
             self.cancel()
             raise DeviceTimeoutError(
@@ -239,69 +238,6 @@ class SwiftScanner:
         except Exception as error:
             raise DeviceError(f"{self.device_id} failed: {error!r}") from error
         return Measurement(values, beam.exposed_us(scanned_us))
-
-    def _read(self, beam: Beam, parameters: scan_base.ScanFrameParameters, probes: int) -> _Row:
-        """Set up, start and read one frame on the device's thread; shape (channels, probes).
-
-        The beam is ready for it no longer than needed.
-        """
-        device = self._device
-        self._raise_if_cancelled()
-        while device.is_scanning:
-            # A device may need a moment to see that its last frame has ended.
-            self._raise_if_taken()
-            time.sleep(_POLL_S)
-            self._raise_if_cancelled()
-        device.set_frame_parameters(parameters)
-        complete, bad, skip = False, False, 0
-        try:
-            beam.expose()
-            asked = device.start_frame(False)
-            answered: int | None = asked
-            while not (complete or bad):
-                elements, complete, bad, area, answered, skip = device.read_partial(answered, skip)
-                # A cancelled device may call its half-filled frame complete.
-                self._raise_if_cancelled()
-                if not complete:
-                    time.sleep(_POLL_S)
-        finally:
-            beam.rest()
-            if not complete:
-                device.cancel()
-            device.stop()
-        self._raise_if_taken()
-        if answered not in (asked, None):
-            raise DeviceDataError(
-                f"{self.device_id} answered with the frame {answered} instead of {asked}; the command was lost."
-            )
-        if bad:
-            raise DeviceDataError(f"{self.device_id} reported a bad frame.")
-        return self._values(elements, area, probes)
-
-    def _values(
-        self,
-        elements: collections.abc.Sequence[collections.abc.Mapping[str, typing.Any]],
-        area: tuple[tuple[int, int], tuple[int, int]],
-        probes: int,
-    ) -> _Row:
-        """The valid part of a frame, in the order of the channels, without flyback; shape (channels, probes)."""
-        data = {int(element["properties"]["channel_id"]): np.atleast_2d(element["data"]) for element in elements}
-        (top, left), (height, width) = area
-        values = np.empty((len(self._channels), probes), dtype=np.float32)
-        for row, index, name in zip(values, self._channels, self.setup.channels, strict=True):
-            if index not in data:
-                raise DeviceDataError(f"{self.device_id} returned no data of the channel {name}.")
-            valid = data[index][top : top + height, left : left + width]
-            if valid.shape != (1, probes):
-                raise DeviceDataError(
-                    f"{self.device_id} returned {valid.shape} values of {data[index].shape}, not (1, {probes})."
-                )
-            row[:] = valid[0]
-        if not np.isfinite(values).all():
-            raise DeviceDataError(
-                f"{self.device_id} returned {np.count_nonzero(~np.isfinite(values))} values that are not finite."
-            )
-        return values
 
     def _segment_parameters(self, segment: Segment) -> scan_base.ScanFrameParameters:
         geometry = segment_to_subscan(self._region.segment_to_context_px(segment), self._region.context_px)
@@ -378,17 +314,6 @@ class SwiftScanner:
                 logger.warning(message)
 
         return put_back
-
-    def _raise_if_taken(self) -> None:
-        if self._hardware_source.is_playing:
-            raise DeviceError(f"The live view of {self.device_id} was started during the adaptive scan.")
-
-    def _raise_if_cancelled(self) -> None:
-        if self._stopped.is_set():
-            raise self._cancelled()
-
-    def _cancelled(self) -> ScanCancelledError:
-        return ScanCancelledError(f"The scan on {self.device_id} was cancelled.")
 
 
 @contextlib.contextmanager
