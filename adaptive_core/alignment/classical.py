@@ -179,13 +179,14 @@ class _LeastSquaresRun:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrueJacobian:
-    """Newton's method with the Jacobian that is given to ``start``, for comparison only."""
+    """Newton's method that is told the Jacobian (2, 2) px a unit, for comparison only."""
 
+    jacobian: FloatArray
     name: str = "Newton with the true Jacobian"
 
     def start(self, tolerance_px: float = 1.0, jacobian: FloatArray | None = None) -> AlignmentRun:
         """Begin an alignment."""
-        return _NewtonRun(Newton(guarded=False), tolerance_px, jacobian)
+        return _NewtonRun(Newton(guarded=False), tolerance_px, self.jacobian)
 
 
 def newton_move(

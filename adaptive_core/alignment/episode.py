@@ -219,7 +219,7 @@ class AlignmentEpisode(collections.abc.Iterator[AlignmentStep]):
         )
 
 
-_GROWTH = 1.2
+_GROWTH = 1.1
 _FRAMES_TO_LEARN = 5
 """While it learns how the disk moves, a policy may have to move it away from the target."""
 _LOST_FRAMES = 2
@@ -273,7 +273,7 @@ class _Loop:
         error = np.array(disk.centre_px) - target
         self._scale = SCREEN_PX / float(shape.max())
         self._guard_growth(float(np.hypot(*error)), disk.sigma_px)
-        self._guard_memory(error)
+        self._guard_memory(error, float(np.minimum(shape - target - error, target + error).min()))
         if self._decide is None:
             self._begin()
         if self._decide is None:
@@ -334,18 +334,20 @@ class _Loop:
             return
         margin = self._settings.tolerance_px + 3 * min(sigma_px, 10.0)
         first, second, third = self._distances[-3:]
-        if second > _GROWTH * first + margin and third > _GROWTH * second + margin:
+        if second > max(_GROWTH * first, first + margin) and third > max(_GROWTH * second, second + margin):
             raise AlignmentError(
                 f"The disk moved away from the target twice in a row: {first:.1f}, {second:.1f}, {third:.1f} px."
             )
 
-    def _guard_memory(self, error: FloatArray) -> None:
-        """Forget a remembered Jacobian if the first move did something else; a frame without any change says
-        nothing."""
+    def _guard_memory(self, error: FloatArray, room_px: float) -> None:
+        """Forget a remembered Jacobian if a first move in a wrong direction could drive the disk off the frame, or if
+        the first move did something else; a frame without any change says nothing."""
         if not self._trusts_memory or self._known is None:
             return
         if self._first_error is None:
             self._first_error = error
+            if float(np.hypot(*error)) > 0.9 * room_px:
+                self._known = None
             return
         predicted = self._known @ (np.array(self.control) - np.array(self._home))
         change = error - self._first_error

@@ -89,9 +89,19 @@ class TwoInARow:
         return settled
 
 
-DOUBT_LIMIT = 0.45
+DOUBT_LIMIT = 0.48
 """A learned policy that says how sure it is stops when its expected rms distance is within this part of the
-tolerance."""
+tolerance,"""
+PATIENCE = 9
+DOUBT_GROWTH = 0.04
+LARGEST_DOUBT = 0.85
+"""and after ``PATIENCE`` frames it is content with this much more a frame, up to a limit: a bad instrument gets no
+better."""
+
+
+def doubt_limit(frames: int) -> float:
+    """Largest expected rms distance, in tolerances, with which a policy stops after this number of frames."""
+    return min(DOUBT_LIMIT + DOUBT_GROWTH * max(0, frames - PATIENCE), LARGEST_DOUBT)
 
 
 class OnnxAlignmentPolicy:
@@ -142,8 +152,8 @@ class _OnnxRun:
         settled = self._two_in_a_row(measured)
         if "doubt_px" in outputs:
             # The last frame must show a centred disk, as far as it can be measured; expecting one is not enough.
-            seen = float(np.hypot(*measured)) < self._tolerance + 1.5 * sight.sigma_px
-            settled = seen and float(outputs["doubt_px"][0, 0]) < DOUBT_LIMIT * self._tolerance
+            seen = float(np.hypot(*measured)) < 0.5 * self._tolerance + sight.sigma_px
+            settled = seen and float(outputs["doubt_px"][0, 0]) < doubt_limit(self._frames) * self._tolerance
         jacobian = None
         if "jacobian" in outputs and (self._frames > 1 or self._known.any()):
             jacobian = outputs["jacobian"][0].astype(np.float64).reshape(2, 2)

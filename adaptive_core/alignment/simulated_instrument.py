@@ -87,11 +87,6 @@ class SimulatedInstrument:
         self.frames = 0
 
     @property
-    def jacobian(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """The true Jacobian (2, 2), px of the frame a unit of the control."""
-        return np.asarray(self.worlds.jacobian[0] / (BINNING * CONTROL_PER_UNIT))
-
-    @property
     def true_distance_px(self) -> float:
         """Distance of the disk from the middle of the camera, camera px."""
         return float(np.hypot(*self._state.true_px[0]))

@@ -1,17 +1,20 @@
 """The hybrid policy: a bank of Kalman filters over what a diffraction shift may be like, its weights learned.
 
-With positions and commands as complex numbers y + i x, the disk is at ``p = a + z v + s conj(v) + d t`` in frame t: z turns
-and scales the command v that has arrived, s does so in a mirror, d is the drift. Of a move, the part c arrives one frame
-late (``v = b - c (b - b_last)``), and b follows the command u with a play of w px. What makes the control awkward are the mirror
-(either z or s is the small one), the play, and frames that are stale (they show the last v and t). For each mirror and each
-of five kinds of instruments (a nearly ideal one, three with more or less play, and a bad one that keeps its first values), ``(a, z, s, d)`` and the errors of c and w, linearised, are circularly Gaussian, so a Kalman filter with a
-6 x 6 Hermitian covariance tracks them; three branches (fresh, stale, a jump that nothing here explains) are merged by their moments
-(generalised pseudo-Bayes). The command is the one that settles the disk on the target for the weighted filters, held back so
-that no plausible filter sees it leave the screen.
+With positions and commands as complex numbers y + i x, the disk is at ``p = a + z v + s conj(v) + d t`` in frame t: z
+turns and scales the command v that has arrived, s does so in a mirror, d is the drift. Of a move, the part c arrives
+one frame late (``v = b - c (b - b_last)``), and b follows the command u with a play of w px. What makes the control
+awkward are the mirror (either z or s is the small one), the play, and frames that are stale (they show the last v and
+t).
+
+For each mirror and each of five kinds of instruments (a nearly ideal one, three with more or less play, and a bad one
+that keeps its first values), ``(a, z, s, d)`` and the errors of c and w, linearised, are circularly Gaussian, so that a
+Kalman filter with a 6 x 6 Hermitian covariance tracks them; three branches (fresh, stale, a jump that nothing here
+explains) are merged by their moments (generalised pseudo-Bayes). The command is the one that settles the disk on the
+target for the weighted filters, held back so that no plausible filter sees it leave the screen.
 
 Everything that is a number here (grid, priors, noise, sharpness, step) is a parameter, and a GRU that sees only
-rotation-invariant features changes the most useful ones from frame to frame; all are trained by back-propagation through
-the simulator. Lengths are in px of a 1024 px screen, commands in units of about 512 px.
+rotation-invariant features changes the most useful ones from frame to frame; all are trained by back-propagation
+through the simulator. Lengths are in px of a 1024 px screen, commands in units of about 512 px.
 
 Learning a recursive filter by back-propagation: Haarnoja et al., Backprop KF (2016); Jonschkowski et al. (2018).
 """
@@ -25,9 +28,18 @@ import torch
 from torch import Tensor, nn
 
 from adaptive_core.simulation.shift_world import NOMINAL_GAIN_PX
+from adaptive_core.training.alignment.gaussian import (
+    TERMS,
+    Gaussian,
+    Moment,
+    damped_solve,
+    gain_px,
+    length,
+    length_under,
+    times,
+)
 
 _KINDS = 5  # of instruments: nearly ideal; with little, middling and much play; a bad one, which is not trained
-_TERMS = 6  # a, z, s, d, the error of c, the error of w
 _MIRRORS = (1.0, -1.0)
 HYPOTHESES = len(_MIRRORS) * _KINDS
 _FORGETTING = 0.003
@@ -40,10 +52,10 @@ _SIZES = {
     "frames": (1,),
     "stale_count": (2,),
     "log_weight": (HYPOTHESES,),
-    "mean_y": (HYPOTHESES, _TERMS),
-    "mean_x": (HYPOTHESES, _TERMS),
-    "covariance_re": (HYPOTHESES, _TERMS, _TERMS),
-    "covariance_im": (HYPOTHESES, _TERMS, _TERMS),
+    "mean_y": (HYPOTHESES, TERMS),
+    "mean_x": (HYPOTHESES, TERMS),
+    "covariance_re": (HYPOTHESES, TERMS, TERMS),
+    "covariance_im": (HYPOTHESES, TERMS, TERMS),
     "backlash_px": (HYPOTHESES, 1),
     "engaged": (HYPOTHESES, 2),
     "engaged_before": (HYPOTHESES, 2),
@@ -51,6 +63,19 @@ _SIZES = {
     "side": (HYPOTHESES, 2),
     "side_before": (HYPOTHESES, 2),
 }
+_KIND_VALUES = (
+    "prior_logit",
+    "creep",
+    "creep_spread",
+    "backlash_px",
+    "backlash_spread_px",
+    "shear",
+    "drift_px",
+    "walk_px",
+    "actuation",
+    "stale_frames",
+    "fresh_frames",
+)
 STATE_SIZE = sum(math.prod(size) for size in _SIZES.values())
 
 
@@ -75,134 +100,6 @@ class Answer:
     log_evidence: Tensor
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Gaussian:
-    """Circular Gaussians of the six terms: mean y + i x (..., 6) and Hermitian covariance re + i im (..., 6, 6)."""
-
-    y: Tensor
-    x: Tensor
-    re: Tensor
-    im: Tensor
-
-    def chosen(self, first: Tensor, other: _Gaussian) -> _Gaussian:
-        """This where ``first`` (n, 1) is 1, the other where it is 0."""
-        f, g = first[..., None], first[..., None, None]
-        return _Gaussian(
-            f * self.y + (1 - f) * other.y,
-            f * self.x + (1 - f) * other.x,
-            g * self.re + (1 - g) * other.re,
-            g * self.im + (1 - g) * other.im,
-        )
-
-    def position(self, h: tuple[Tensor, Tensor]) -> Tensor:
-        """Mean of the position for the regressor h, (..., 2)."""
-        y = (h[0] * self.y - h[1] * self.x).sum(-1, keepdim=True)
-        x = (h[0] * self.x + h[1] * self.y).sum(-1, keepdim=True)
-        return torch.cat([y, x], -1)
-
-    def times_conjugate(self, h: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """P conj(h), (..., 6)."""
-        hr, hi = h[0][..., None, :], h[1][..., None, :]
-        return (self.re * hr + self.im * hi).sum(-1), (self.im * hr - self.re * hi).sum(-1)
-
-    def variance(self, h: tuple[Tensor, Tensor]) -> Tensor:
-        """Variance of the position, both axes together, (...,)."""
-        re, im = self.times_conjugate(h)
-        return (h[0] * re - h[1] * im).sum(-1)
-
-    def update(self, h: tuple[Tensor, Tensor], error_px: Tensor, noise: Tensor) -> tuple[_Gaussian, Tensor, Tensor]:
-        """Kalman update with a measurement of variance ``noise`` (both axes together); also its log density and squared
-        normalised surprise, (n, K)."""
-        re, im = self.times_conjugate(h)
-        variance = ((h[0] * re - h[1] * im).sum(-1) + noise).clamp_min(1e-6)
-        residual = error_px[:, None] - self.position(h)
-        gain_re, gain_im = re / variance[..., None], im / variance[..., None]
-        ry, rx = residual[..., :1], residual[..., 1:]
-        surprise2 = (residual.square().sum(-1) / variance).clamp(0.0, 1e6)
-        updated = _Gaussian(
-            self.y + gain_re * ry - gain_im * rx,
-            self.x + gain_re * rx + gain_im * ry,
-            self.re - gain_re[..., :, None] * re[..., None, :] - gain_im[..., :, None] * im[..., None, :],
-            self.im - gain_im[..., :, None] * re[..., None, :] + gain_re[..., :, None] * im[..., None, :],
-        )
-        return updated, -surprise2 - torch.log(variance) - math.log(math.pi), surprise2
-
-    def merged(self, share: Tensor, others: tuple[_Gaussian, _Gaussian]) -> _Gaussian:
-        """The Gaussian with the moments of the mixture of this and two others with the shares (..., 3)."""
-        parts = (self, *others)
-        weights = [share[..., i, None] for i in range(3)]
-        y = sum((w * p.y for w, p in zip(weights, parts, strict=True)), torch.zeros_like(self.y))
-        x = sum((w * p.x for w, p in zip(weights, parts, strict=True)), torch.zeros_like(self.x))
-        re, im = torch.zeros_like(self.re), torch.zeros_like(self.im)
-        for w, p in zip(weights, parts, strict=True):
-            dy, dx = p.y - y, p.x - x
-            wide = w[..., None]
-            re = re + wide * (p.re + dy[..., :, None] * dy[..., None, :] + dx[..., :, None] * dx[..., None, :])
-            im = im + wide * (p.im + dx[..., :, None] * dy[..., None, :] - dy[..., :, None] * dx[..., None, :])
-        return _Gaussian(y, x, re, im)
-
-    def widened(self, variance: Tensor) -> _Gaussian:
-        """With more variance of a: (n, K) or a number, px^2."""
-        corner = torch.zeros(_TERMS, _TERMS)
-        corner[0, 0] = 1.0
-        return _Gaussian(self.y, self.x, self.re + variance[..., None, None] * corner, self.im)
-
-    def shifted(self, backlash_px: Tensor) -> _Gaussian:
-        """With the mean error of w less by ``backlash_px`` (n, K, 1)."""
-        return _Gaussian(torch.cat([self.y[..., :5], self.y[..., 5:] - backlash_px], -1), self.x, self.re, self.im)
-
-    def offset(self, frame: Tensor) -> Tensor:
-        """Mean of a + d t, (..., 2)."""
-        return torch.stack([self.y[..., 0] + frame * self.y[..., 3], self.x[..., 0] + frame * self.x[..., 3]], -1)
-
-    @property
-    def jacobian(self) -> Tensor:
-        """J (..., 4) row by row."""
-        zy, zx, sy, sx = self.y[..., 1], self.x[..., 1], self.y[..., 2], self.x[..., 2]
-        return torch.stack([zy + sy, sx - zx, zx + sx, zy - sy], -1)
-
-    @property
-    def jacobian_metric(self) -> Tensor:
-        """M (..., 2, 2) with E |dJ v|^2 = v^T M v."""
-        both = self.re[..., 1, 1] + self.re[..., 2, 2]
-        re, im = 2 * self.re[..., 1, 2], 2 * self.im[..., 1, 2]
-        return torch.stack([torch.stack([both + re, -im], -1), torch.stack([-im, both - re], -1)], -2)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Moment:
-    """What a frame depends on besides the terms.
-
-    Attributes:
-        engaged, before: (n, K, 2), b and b_last.
-        side: (n, K, 2), on which side of its play each axis is: the derivative of b with respect to w, times the gain.
-        frame: (n, 1), t.
-    """
-
-    engaged: Tensor
-    before: Tensor
-    side: Tensor
-    frame: Tensor
-
-    def regressor(self, belief: _Gaussian, creep: Tensor, moved_px: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """h (n, K, 6) of ``p = h . terms``, linearised at the belief; ``moved_px`` is the last move if J does not tell yet."""
-        jacobian = belief.jacobian
-        last = self.engaged - self.before
-        v = self.engaged - creep * last
-        moved = _times(jacobian, last) if moved_px is None else moved_px
-        slack = _times(jacobian, self.side) / _gain(jacobian)
-        y, x = v[..., 0], v[..., 1]
-        zero = torch.zeros_like(y)
-        h_y = torch.stack([zero + 1, y, y, zero + self.frame, -moved[..., 0], slack[..., 0]], -1)
-        h_x = torch.stack([zero, x, -x, zero, -moved[..., 1], slack[..., 1]], -1)
-        return h_y, h_x
-
-
-def _gain(jacobian: Tensor) -> Tensor:
-    """px a unit, (..., 1)."""
-    return (jacobian.square().sum(-1, keepdim=True) / 2 + 1e3).sqrt()
-
-
 def _log(x: float) -> nn.Parameter:
     return nn.Parameter(torch.tensor(math.log(x)))
 
@@ -211,14 +108,14 @@ def _logs(*values: float) -> nn.Parameter:
     return nn.Parameter(torch.log(torch.tensor(values)))
 
 
-def _each(logs: Tensor) -> Tensor:
+def each_kind(logs: Tensor) -> Tensor:
     """One value a kind, for each hypothesis (K,)."""
     return logs.exp().repeat(len(_MIRRORS))
 
 
 class BeliefPolicy(nn.Module):
-    """Shapes: ``error_px`` (n, 2), ``sigma_px`` (n, 1), ``limits_px`` (n, 4) = lowest (y, x), highest (y, x) from the target,
-    ``known_jacobian`` (n, 4), zeros when it is not known; ``state`` (n, STATE_SIZE), zeros at the start."""
+    """Shapes: ``error_px`` (n, 2), ``sigma_px`` (n, 1), ``limits_px`` (n, 4) = lowest (y, x), highest (y, x) from the
+    target, ``known_jacobian`` (n, 4), zeros when it is not known; ``state`` (n, STATE_SIZE), zeros at the start."""
 
     mirror: Tensor
 
@@ -250,6 +147,13 @@ class BeliefPolicy(nn.Module):
         nn.init.normal_(self.control.weight, std=0.01)
         nn.init.zeros_(self.control.bias)
 
+    def keep_bad_kind(self) -> None:
+        """Drop the gradients of the last kind's values: what it stands for is not among the worlds of the training."""
+        for name in _KIND_VALUES:
+            gradient = getattr(self, name).grad
+            if gradient is not None:
+                gradient[-1] = 0.0
+
     def _unpack(self, state: Tensor) -> dict[str, Tensor]:
         parts, start = {}, 0
         for name, size in _SIZES.items():
@@ -258,11 +162,11 @@ class BeliefPolicy(nn.Module):
             start = stop
         return parts
 
-    def _prior(self, error_px: Tensor, known_jacobian: Tensor, noise: Tensor) -> _Gaussian:
+    def _prior(self, error_px: Tensor, known_jacobian: Tensor, noise: Tensor) -> Gaussian:
         """What is known after the first frame."""
         turned = (self.mirror > 0).to(error_px.dtype)
         wide = (NOMINAL_GAIN_PX * self.gain_log.exp()) ** 2
-        narrow = (NOMINAL_GAIN_PX * _each(self.shear)) ** 2
+        narrow = (NOMINAL_GAIN_PX * each_kind(self.shear)) ** 2
         yy, yx, xy, xx = (known_jacobian[:, None, i : i + 1] for i in range(4))
         size2 = known_jacobian.square().sum(-1, keepdim=True) / 2
         is_known = (size2 > 0).to(size2.dtype)
@@ -270,7 +174,7 @@ class BeliefPolicy(nn.Module):
         z = sure + (1 - is_known) * (turned * wide + (1 - turned) * narrow)
         s = sure + (1 - is_known) * (turned * narrow + (1 - turned) * wide)
         like = torch.zeros_like(z)
-        spreads = [_each(logs) ** 2 for logs in (self.drift_px, self.creep_spread, self.backlash_spread_px)]
+        spreads = [each_kind(logs) ** 2 for logs in (self.drift_px, self.creep_spread, self.backlash_spread_px)]
         diagonal = torch.stack([like + noise, z, s, *(like + spread for spread in spreads)], -1)
         y = (
             torch.cat([error_px[:, None, :1], (yy + xx) / 2, (yy - xx) / 2, 0 * yy, 0 * yy, 0 * yy], -1)
@@ -280,59 +184,63 @@ class BeliefPolicy(nn.Module):
             torch.cat([error_px[:, None, 1:], (xy - yx) / 2, (xy + yx) / 2, 0 * yy, 0 * yy, 0 * yy], -1)
             + like[..., None]
         )
-        covariance = diagonal[..., None] * torch.eye(_TERMS)
-        return _Gaussian(y, x, covariance, torch.zeros_like(covariance))
+        covariance = diagonal[..., None] * torch.eye(TERMS)
+        return Gaussian(y, x, covariance, torch.zeros_like(covariance))
 
     def forward(
         self, error_px: Tensor, sigma_px: Tensor, limits_px: Tensor, known_jacobian: Tensor, state: Tensor
     ) -> Answer:
         s = self._unpack(state)
         frame = s["frames"]
+        sigma_px = sigma_px.clamp(0.005, 100.0)
         first = (frame < 0.5).to(error_px.dtype)  # (n, 1)
         later = 1 - first
-        mean_creep = _each(self.creep)[:, None]
-        backlash_px = first[..., None] * _each(self.backlash_px)[:, None] + later[..., None] * s["backlash_px"]
+        mean_creep = each_kind(self.creep)[:, None]
+        backlash_px = first[..., None] * each_kind(self.backlash_px)[:, None] + later[..., None] * s["backlash_px"]
         noise = 2 * (sigma_px.square() + self.noise_log.exp() ** 2)  # (n, 1), px^2
         prior = self._prior(error_px, known_jacobian, noise)
-        before = prior.chosen(first, _Gaussian(s["mean_y"], s["mean_x"], s["covariance_re"], s["covariance_im"]))
+        before = prior.chosen(first, Gaussian(s["mean_y"], s["mean_x"], s["covariance_re"], s["covariance_im"]))
 
         # The frame was fresh or stale, or the disk has jumped.
-        now = _Moment(s["engaged"], s["engaged_before"], s["side"], frame)
-        last = _Moment(s["engaged_before"], s["engaged_earlier"], s["side_before"], frame - 1)
+        now = Moment(s["engaged"], s["engaged_before"], s["side"], frame)
+        last = Moment(s["engaged_before"], s["engaged_earlier"], s["side_before"], frame - 1)
         # In the second frame only the frame itself tells how far the disk has moved.
         second = ((frame - 1).abs() < 0.5).to(error_px.dtype)[..., None]
         shown = error_px[:, None] - before.offset(frame)
-        predicted = _times(before.jacobian, s["engaged"] - s["engaged_before"])
+        predicted = times(before.jacobian, s["engaged"] - s["engaged_before"])
         here = now.regressor(before, mean_creep, second * shown + (1 - second) * predicted)
+        there = last.regressor(before, mean_creep)
         stale_count = s["stale_count"]
-        stale_frames, fresh_frames = _each(self.stale_frames), _each(self.fresh_frames)
+        stale_frames, fresh_frames = each_kind(self.stale_frames), each_kind(self.fresh_frames)
         stale = (stale_frames + stale_count[:, :1]) / (stale_frames + fresh_frames + stale_count[:, 1:])
-        fresh, fresh_log, surprise2 = before.update(here, error_px, noise)
-        old, old_log, _ = before.update(last.regressor(before, mean_creep), error_px, noise)
-        jump = self.jump_chance.exp()
-        jumped, jumped_log, _ = before.widened(self.jump_px.exp() ** 2).update(here, error_px, noise)
-        branch = torch.stack(
-            [fresh_log + torch.log(1 - stale - jump), old_log + torch.log(stale), jumped_log + torch.log(jump)], -1
+        jump = self.jump_chance.exp() + 0 * stale
+        chances = torch.log(torch.stack([1 - stale - jump, stale, jump], 1))
+        jumps = torch.stack([0 * jump, 0 * jump, 0 * jump + self.jump_px.exp() ** 2], 1)  # (n, 3, K)
+        branches, log_density, surprises2 = before.branched(jumps).update(
+            (torch.stack([here[0], there[0], here[0]], 1), torch.stack([here[1], there[1], here[1]], 1)),
+            error_px[:, None, None],
+            noise[:, None],
         )
-        evidence = torch.logsumexp(branch, -1)  # (n, K)
-        share = torch.softmax(branch, -1)  # (n, K, 3)
-        belief = prior.chosen(first, fresh.merged(share, (old, jumped)))
+        evidence = torch.logsumexp(log_density + chances, 1)  # (n, K)
+        share = torch.softmax(log_density + chances, 1)  # (n, 3, K)
+        belief = prior.chosen(first, branches.merged(share))
+        surprise2 = surprises2[:, 0]
         log_weight = torch.log_softmax(first * self.prior_logit.repeat(len(_MIRRORS)) + later * s["log_weight"], -1)
         log_evidence = later[:, 0] * torch.logsumexp(log_weight + evidence, -1)
         weight = torch.softmax(log_weight + later * evidence, -1)
         # No hypothesis is ever given up: the grid is coarse, and what fits best may change.
         weight = ((1 - _FORGETTING) * weight + _FORGETTING / HYPOTHESES)[..., None]  # (n, K, 1)
         log_weight = torch.log(weight[..., 0])
-        stale_share = later * (weight * share[:, :, 1:2]).sum(1)
+        stale_share = later * (weight * share[:, 1, :, None]).sum(1)
         stale_count = stale_count + torch.cat([stale_share, later], -1)
 
         # Linearise anew around what w has turned out to be, so that the play is followed with it.
         found = (backlash_px + belief.y[..., 5:6]).clamp(0.0, 6.0) - backlash_px
-        slip = found / _gain(belief.jacobian)
+        slip = found / gain_px(belief.jacobian)
         backlash_px = backlash_px + found
         engaged_now, engaged_before = s["engaged"] + s["side"] * slip, s["engaged_before"] + s["side_before"] * slip
         belief = belief.shifted(found)
-        now = _Moment(engaged_now, engaged_before, s["side"], frame)
+        now = Moment(engaged_now, engaged_before, s["side"], frame)
 
         # What the recurrent net sees is the same for any rotation and mirror.
         each_here = belief.position(now.regressor(belief, mean_creep))
@@ -341,8 +249,8 @@ class BeliefPolicy(nn.Module):
         weight_plus, weight_minus = (weight * plus).sum(1), (weight * (1 - plus)).sum(1)
         features = torch.cat(
             [
-                torch.log(_length(error_px) + 0.05) / 3,
-                torch.log(_length(estimate_px) + 0.05) / 3,
+                torch.log(length(error_px) + 0.05) / 3,
+                torch.log(length(estimate_px) + 0.05) / 3,
                 later * torch.log((weight[..., 0] * surprise2).sum(1, keepdim=True) + 0.1) / 3,
                 stale_share,
                 (weight[..., 0] * stale).sum(1, keepdim=True),
@@ -359,14 +267,15 @@ class BeliefPolicy(nn.Module):
         jacobian, unsure = belief.jacobian, belief.jacobian_metric
         caution = (self.caution_log + control[:, :1]).exp()[..., None, None]
         lead = torch.sigmoid(self.lead_logit + control[:, 1:2])[..., None]
-        gain = _gain(jacobian)
+        gain = gain_px(jacobian)
         creep = (mean_creep + belief.y[..., 4:5]).clamp(0.0, 0.4)
         play = backlash_px / gain
-        unmoved = belief.offset(frame + 1) + _times(jacobian, engaged_now)
-        away = -_damped_solve(jacobian, caution * unsure, unmoved) * (1 + lead * creep / (1 - creep))
+        unmoved = belief.offset(frame + 1) + times(jacobian, engaged_now)
+        away = -damped_solve(jacobian, caution * unsure, unmoved) * (1 + lead * creep / (1 - creep))
         reversal = (self.reversal_log + control[:, 2:3]).exp()[..., None] / gain
         each = engaged_now + away + play * torch.tanh(away / reversal) - s["command"][:, None]
-        # Within a mirror the filters are averaged; between the mirrors one is chosen, for their mean is no good for either.
+        # Within a mirror the filters are averaged; between the mirrors one is chosen, for their mean is no good for
+        # either.
         move_plus = (weight * plus * each).sum(1) / (weight_plus + 1e-9)
         move_minus = (weight * (1 - plus) * each).sum(1) / (weight_minus + 1e-9)
         choice = torch.sigmoid(8 * (torch.log(weight_plus + 1e-6) - torch.log(weight_minus + 1e-6)) + 4)
@@ -378,8 +287,8 @@ class BeliefPolicy(nn.Module):
         move = blind * torch.cat([probe, 0 * probe], -1) + (1 - blind) * move
 
         # Hold the move back so that no plausible filter sees the disk leave the screen.
-        step = _times(jacobian, move[:, None])
-        reach = step.abs() + _length_under(move[:, None], unsure)
+        step = times(jacobian, move[:, None])
+        reach = step.abs() + length_under(move[:, None], unsure)
         edge = torch.where(
             step > 0, 0.95 * limits_px[:, None, 2:] - each_here, each_here - 0.95 * limits_px[:, None, :2]
         )
@@ -397,11 +306,11 @@ class BeliefPolicy(nn.Module):
         pushed_down = (engaged_now > high).to(engaged.dtype)
         side = (1 - pushed_up - pushed_down) * s["side"] - pushed_up + pushed_down
         moved = engaged - engaged_now
-        moved2 = _times(jacobian, moved).square().sum(-1) + 2 * _length_under(moved, unsure)[..., 0].square()
-        actuation = _each(self.actuation) * torch.exp(0.3 * control[:, 4:5])
-        walk = 2 * _each(self.walk_px) ** 2 + actuation**2 * moved2  # (n, K)
+        moved2 = times(jacobian, moved).square().sum(-1) + 2 * length_under(moved, unsure)[..., 0].square()
+        actuation = each_kind(self.actuation) * torch.exp(0.3 * control[:, 4:5])
+        walk = 2 * each_kind(self.walk_px) ** 2 + actuation**2 * moved2  # (n, K)
         belief = belief.widened(walk)
-        ahead = _Moment(engaged, engaged_now, side, frame + 1).regressor(belief, mean_creep)
+        ahead = Moment(engaged, engaged_now, side, frame + 1).regressor(belief, mean_creep)
         squared = belief.position(ahead).square().sum(-1) + belief.variance(ahead).clamp_min(0.0)
         doubt_px = (weight[..., 0] * squared).sum(1, keepdim=True).sqrt()
         chosen = weight * (choice[:, None] * plus + (1 - choice[:, None]) * (1 - plus))
@@ -425,34 +334,3 @@ class BeliefPolicy(nn.Module):
         }
         packed = torch.cat([new[name].flatten(1) for name in _SIZES], -1)
         return Answer(move, packed, estimate_px, doubt_px, best, log_evidence)
-
-
-def _times(jacobian: Tensor, vector: Tensor) -> Tensor:
-    """J v for J (..., 4) row by row and v (..., 2)."""
-    y = jacobian[..., 0:1] * vector[..., 0:1] + jacobian[..., 1:2] * vector[..., 1:2]
-    x = jacobian[..., 2:3] * vector[..., 0:1] + jacobian[..., 3:4] * vector[..., 1:2]
-    return torch.cat([y, x], -1)
-
-
-def _damped_solve(jacobian: Tensor, damping: Tensor, position: Tensor) -> Tensor:
-    """(J^T J + D)^-1 J^T p for D (..., 2, 2)."""
-    a, b, c, d = (jacobian[..., i : i + 1] for i in range(4))
-    right_y = a * position[..., :1] + c * position[..., 1:]
-    right_x = b * position[..., :1] + d * position[..., 1:]
-    yy = a * a + c * c + damping[..., 0, 0, None] + 1.0
-    yx = a * b + c * d + damping[..., 0, 1, None]
-    xx = b * b + d * d + damping[..., 1, 1, None] + 1.0
-    determinant = (yy * xx - yx * yx).clamp_min(1e-3)
-    solution: Tensor = torch.cat([xx * right_y - yx * right_x, yy * right_x - yx * right_y], -1) / determinant
-    return solution
-
-
-def _length(vector: Tensor) -> Tensor:
-    return (vector.square().sum(-1, keepdim=True) + 1e-6).sqrt()
-
-
-def _length_under(vector: Tensor, metric: Tensor) -> Tensor:
-    """sqrt(v^T M v / 2), (..., 1)."""
-    y, x = vector[..., :1], vector[..., 1:]
-    form = metric[..., 0, 0, None] * y * y + 2 * metric[..., 0, 1, None] * y * x + metric[..., 1, 1, None] * x * x
-    return (form.clamp_min(0.0) / 2 + 1e-12).sqrt()

@@ -177,7 +177,9 @@ class ExportedActor(torch.nn.Module):
         return torch.cat([action[:, 1:], action[:, :1]], -1) * self.action
 
 
-def evaluate(agent: stable_baselines3.SAC, config: PaperConfig, episodes: int = 200, seed: int = 1) -> dict[str, float]:
+def evaluate(
+    agent: stable_baselines3.SAC, config: PaperConfig, episodes: int = 200, seed: int = 1
+) -> dict[str, typing.Any]:
     """Deterministic episodes in the agent's own environment."""
     environment = PaperEnv(config, SimulatedStage(config))
     lengths, successes, errors = [], [], []
@@ -195,9 +197,9 @@ def evaluate(agent: stable_baselines3.SAC, config: PaperConfig, episodes: int = 
             errors.append(info["error_px"])
     return {
         "success": float(np.mean(successes)),
-        "steps_mean": round(float(np.mean(lengths)), 2) if lengths else float("nan"),
-        "steps_sd": round(float(np.std(lengths)), 2) if lengths else float("nan"),
-        "rms_px": round(float(np.sqrt(np.mean(np.square(errors)))), 2) if errors else float("nan"),
+        "steps_mean": round(float(np.mean(lengths)), 2) if lengths else None,
+        "steps_sd": round(float(np.std(lengths)), 2) if lengths else None,
+        "rms_px": round(float(np.sqrt(np.mean(np.square(errors)))), 2) if errors else None,
     }
 
 
@@ -226,7 +228,7 @@ def write_model(
     agent: stable_baselines3.SAC,
     config: SacConfig,
     log: dict[str, typing.Any],
-    scores: dict[str, float],
+    scores: dict[str, typing.Any],
     path: pathlib.Path,
 ) -> None:
     """Export the agent with its card."""

@@ -1,0 +1,241 @@
+"""Trains the hybrid policy by back-propagation through the differentiable simulator and exports it to ONNX.
+
+    python -m adaptive_core.training.alignment.hybrid --log models/training/alignment_hybrid \\
+        --model models/alignment_hybrid.onnx
+
+No reward is designed and no microscope is needed: the loss is the logarithm of the true distance, which the simulator
+knows, plus a penalty for the edge of the screen, less the likelihood of what was measured, so that the policy's doubt
+is honest. World C is never trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import pathlib
+import time
+import typing
+
+import numpy as np
+import torch
+from torch import nn
+
+from adaptive_core.model_card import ModelCard
+from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, ShiftWorlds, draw_worlds
+from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
+from adaptive_core.training.alignment.export import export_policy
+from adaptive_core.training.alignment.torch_world import TorchNoise, TorchWorldState
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridConfig:
+    """How the policy is trained.
+
+    Attributes:
+        cpu_seconds: of the process, after which the training ends.
+        worlds: number of worlds a step.
+        ideal_share: part of them that is of world A; the others are of world B.
+        frames: length of an episode.
+        learning_rate: of Adam, falling with a cosine.
+        floor_px: distances below this are as good as zero.
+        miss_px, miss_weight: a distance beyond ``miss_px`` after six frames costs this much a px.
+        edge, edge_weight: a position beyond this part of the half screen costs this much a half screen.
+        evidence_weight: of the log density of the measurements.
+        sigma_error: the disk finder's own estimate of its noise is wrong by this factor (standard deviation of the
+            log).
+        known_share: part of the worlds whose Jacobian is known up to ``known_error``, as from an earlier alignment.
+    """
+
+    cpu_seconds: float = 420.0
+    worlds: int = 128
+    ideal_share: float = 0.45
+    frames: int = 14
+    learning_rate: float = 5e-3
+    floor_px: float = 0.3
+    miss_px: float = 0.75
+    miss_weight: float = 3.0
+    edge: float = 0.88
+    edge_weight: float = 24.0
+    evidence_weight: float = 0.2
+    sigma_error: float = 0.2
+    known_share: float = 0.1
+    known_error: float = 0.05
+    seed: int = 0
+
+
+def train(config: HybridConfig) -> tuple[BeliefPolicy, dict[str, typing.Any]]:
+    """Train; returns the policy and a log."""
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(1)
+    policy = BeliefPolicy()
+    optimiser = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
+    rng = np.random.default_rng(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    began, cpu = time.monotonic(), time.process_time()
+    losses: list[float] = []
+    skipped = 0
+    while (done := (time.process_time() - cpu) / config.cpu_seconds) < 1:
+        warm = min(1.0, len(losses) / 20 + 0.02)
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) + 0.01)
+        loss = _loss(policy, config, rng, generator)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        policy.keep_bad_kind()
+        if torch.isfinite(nn.utils.clip_grad_norm_(policy.parameters(), 1.0)):
+            optimiser.step()
+        else:
+            skipped += 1
+        losses.append(float(loss))
+    log = {
+        "losses": [round(value, 4) for value in losses],
+        "steps": len(losses),
+        "skipped_steps": skipped,
+        "cpu_minutes": round((time.process_time() - cpu) / 60, 2),
+        "minutes": round((time.monotonic() - began) / 60, 2),
+        "parameters": sum(p.numel() for p in policy.parameters()),
+    }
+    return policy, log
+
+
+def _loss(
+    policy: BeliefPolicy, config: HybridConfig, rng: np.random.Generator, generator: torch.Generator
+) -> torch.Tensor:
+    worlds = _mixed_worlds(config, rng)
+    count = worlds.count
+    state = TorchWorldState(worlds)
+    belief = torch.zeros(count, STATE_SIZE)
+    limits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(count, 1) * HALF_SCREEN_PX
+    known = _known_jacobians(state.jacobian, config, generator)
+    shown = state.true_px
+    loss = torch.zeros(count)
+    for frame in range(config.frames):
+        error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
+        sigma = state.centre_px * torch.exp(config.sigma_error * torch.randn(count, 1, generator=generator))
+        answer = policy(error, sigma, limits, known, belief)
+        belief = answer.state
+        shown = state.step(answer.move, TorchNoise.draw(count, generator))
+        distance2 = state.true_px.square().sum(-1).clamp_max(9e6)
+        loss = loss + torch.log((distance2 + config.floor_px**2).sqrt() / config.floor_px)
+        beyond = torch.relu(state.true_px.abs() / HALF_SCREEN_PX - config.edge).clamp_max(2.0).sum(-1)
+        loss = loss + config.edge_weight * beyond - config.evidence_weight * answer.log_evidence.clamp_min(-15.0)
+        if frame >= 5:
+            miss = torch.relu((distance2 + 1e-6).sqrt() - config.miss_px).clamp_max(2.0)
+            loss = loss + config.miss_weight * miss
+    return torch.where(torch.isfinite(loss), loss, torch.zeros_like(loss)).mean() / config.frames
+
+
+def _mixed_worlds(config: HybridConfig, rng: np.random.Generator) -> ShiftWorlds:
+    ideal = round(config.ideal_share * config.worlds)
+    parts = [draw_worlds("A", ideal, rng), draw_worlds("B", config.worlds - ideal, rng)]
+    names = [field.name for field in dataclasses.fields(ShiftWorlds)]
+    return ShiftWorlds(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def _known_jacobians(jacobian: torch.Tensor, config: HybridConfig, generator: torch.Generator) -> torch.Tensor:
+    """(n, 4), zeros where it is not known."""
+    size = (jacobian.square().sum((-1, -2), keepdim=True) / 2).sqrt()
+    remembered = jacobian + config.known_error * size * torch.randn(jacobian.shape, generator=generator)
+    is_known = torch.rand(len(jacobian), 1, generator=generator) < config.known_share
+    return torch.where(is_known, remembered.flatten(1), torch.zeros(1))
+
+
+class ExportedPolicy(nn.Module):
+    """The policy with the inputs and outputs of an ``alignment_policy``."""
+
+    def __init__(self, policy: BeliefPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(
+        self,
+        error_px: torch.Tensor,
+        sigma_px: torch.Tensor,
+        limits_px: torch.Tensor,
+        known_jacobian: torch.Tensor,
+        state: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """move, estimate_px, doubt_px, jacobian, state_out."""
+        answer = self.policy(error_px, sigma_px, limits_px, known_jacobian, state)
+        return answer.move, answer.estimate_px, answer.doubt_px, answer.jacobian, answer.state
+
+
+def write_model(
+    policy: BeliefPolicy,
+    config: HybridConfig,
+    log: dict[str, typing.Any],
+    path: pathlib.Path,
+    scores: tuple[dict[str, typing.Any], ...] = (),
+) -> None:
+    """Export the policy with its card."""
+    card = ModelCard(
+        kind="alignment_policy",
+        name="Hybrid",
+        description=(
+            "Learns how the shift moves the disk while it centres it: a bank of filters over rotation, mirror, gain, "
+            "backlash, creep, drift and stale frames, its weights trained through the simulator. Needs no calibration."
+        ),
+        observes=("sigma_px", "limits_px", "known_jacobian"),
+        trained_on="Simulated worlds A and B (adaptive_core.simulation.shift_world); never on C",
+        training={
+            "config": dataclasses.asdict(config),
+            "command": "python -m adaptive_core.training.alignment.hybrid",
+            "seed": config.seed,
+            "steps": log["steps"],
+            "cpu_minutes": log["cpu_minutes"],
+            "parameters": log["parameters"],
+        },
+        scores=scores,
+        licence="GPL-3.0-or-later",
+        sources=(
+            "Xu, Kumar & LeBeau (2022), https://doi.org/10.1017/S1431927622012193",
+            "Haarnoja et al. (2016), Backprop KF, https://arxiv.org/abs/1605.07148",
+        ),
+    )
+    inputs = ["error_px", "sigma_px", "limits_px", "known_jacobian", "state"]
+    outputs = ["move", "estimate_px", "doubt_px", "jacobian", "state_out"]
+    half = HALF_SCREEN_PX
+    example = (
+        torch.tensor([[100.0, -50.0]]),
+        torch.tensor([[0.1]]),
+        torch.tensor([[-half, -half, half, half]]),
+        torch.zeros(1, 4),
+        torch.zeros(1, STATE_SIZE),
+    )
+    export_policy(ExportedPolicy(policy).eval(), example, inputs, outputs, card, path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the hybrid alignment policy.")
+    parser.add_argument("--log", type=pathlib.Path, required=True, help="folder for config, log, weights and curve")
+    parser.add_argument("--model", type=pathlib.Path, help="ONNX file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cpu-seconds", type=float, default=HybridConfig.cpu_seconds)
+    options = parser.parse_args(arguments)
+    config = HybridConfig(seed=options.seed, cpu_seconds=options.cpu_seconds)
+    policy, log = train(config)
+    options.log.mkdir(parents=True, exist_ok=True)
+    (options.log / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+    (options.log / "log.json").write_text(json.dumps(log) + "\n")
+    _plot(log["losses"], options.log / "curve.png")
+    if options.model is not None:
+        write_model(policy, config, log, options.model)
+
+
+def _plot(losses: list[float], path: pathlib.Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    smooth = np.convolve(losses, np.ones(20) / 20, mode="valid") if len(losses) >= 20 else np.array(losses)
+    axis.plot(losses, color="0.8")
+    axis.plot(np.arange(len(smooth)) + len(losses) - len(smooth), smooth)
+    axis.set(xlabel="step", ylabel="loss")
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Disk finding against the rendered truth, in the cases of the numbers to reach."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+import pytest
+
+from adaptive_core.alignment.disk_finding import (
+    BEAM_SCORE,
+    DiskState,
+    Method,
+    TrackingWindow,
+    estimate_radius,
+    find_disk,
+)
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.simulation.disk_image import (
+    DiskCameraModel,
+    SpecimenInBeam,
+    draw_contrast,
+    expose,
+    render_disk,
+)
+
+RADIUS = 60.0
+SIZE = 512
+
+CASES = {
+    "vacuum": ({"background": 0.0}, SpecimenInBeam.VACUUM),
+    "background": ({}, SpecimenInBeam.VACUUM),
+    "hot pixels": ({"hot_pixels": 60}, SpecimenInBeam.VACUUM),
+    "gain gradient": ({"background": 0.05, "gain_gradient": (0.1, 0.28)}, SpecimenInBeam.VACUUM),
+    "partly off-screen": ({}, SpecimenInBeam.VACUUM),
+    "sample": ({}, SpecimenInBeam.THIN),
+    "thick sample": ({}, SpecimenInBeam.THICK),
+}
+
+
+def frames(case: str, count: int, electrons: float = 10.0, seed: int = 7):
+    """Frames of a case with the true centres."""
+    options, specimen = CASES[case]
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        centre = SIZE / 2 + rng.uniform(-120, 120, 2)
+        if case == "partly off-screen":
+            centre[1] = SIZE - RADIUS * rng.uniform(-0.1, 0.6)
+        camera = dataclasses.replace(DiskCameraModel(seed=int(rng.integers(2**31))), **options)
+        contrast = draw_contrast(specimen, rng)
+        yield render_disk((centre[0], centre[1]), RADIUS, electrons, camera, rng, contrast), centre
+
+
+def errors(case: str, count: int, **options) -> np.ndarray:
+    found = []
+    for frame, centre in frames(case, count):
+        disk = find_disk(frame, RADIUS, **options)
+        found.append(np.hypot(*(np.array(disk.centre_px or (1e3, 1e3)) - centre)))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name != "thick sample"])
+def test_rms_error_at_ten_electrons_a_px(case: str) -> None:
+    assert np.sqrt(np.mean(errors(case, 25) ** 2)) <= 0.15
+
+
+def test_median_error_on_a_thick_sample() -> None:
+    assert np.median(errors("thick sample", 25)) <= 0.4
+
+
+def test_a_tracking_window_keeps_to_the_disk_on_a_thick_sample() -> None:
+    found = []
+    for frame, centre in frames("thick sample", 25):
+        window = TrackingWindow((centre[0] + 10, centre[1] - 10), 0.7 * RADIUS)
+        found.append(np.hypot(*(np.array(find_disk(frame, RADIUS, window=window).centre_px) - centre)))
+    assert np.mean(np.array(found) < 5.0) >= 0.95
+
+
+def test_a_frame_takes_at_most_20_ms() -> None:
+    durations = []
+    for frame, _ in frames("sample", 15):
+        began = time.thread_time()
+        find_disk(frame, RADIUS)
+        durations.append(time.thread_time() - began)
+    assert np.median(durations) < 0.020
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pedestal": 8.0, "read_noise": 0.7},
+        {"hot_pixels": 60},
+        {"pedestal": 100.0, "read_noise": 3.0, "hot_pixels": 60, "gain_gradient": (0.2, 0.2)},
+    ],
+    ids=["dark", "noise", "hot", "all"],
+)
+def test_no_beam_is_a_state(options) -> None:
+    rng = np.random.default_rng(1)
+    for seed in range(30):
+        disk = find_disk(expose(None, 0.0, DiskCameraModel(seed=seed, **options), rng), RADIUS)
+        assert disk.state is DiskState.NO_BEAM
+        assert disk.centre_px is None
+        assert math.isinf(disk.sigma_px)
+        assert disk.score < BEAM_SCORE
+
+
+@pytest.mark.parametrize("electrons", [0.005, 0.02, 0.3])
+def test_the_beam_is_seen_at_low_dose(electrons: float) -> None:
+    for frame, centre in frames("background", 30, electrons):
+        disk = find_disk(frame, RADIUS)
+        assert disk.state is DiskState.FOUND
+        assert np.hypot(*(np.array(disk.centre_px) - centre)) < 0.5 * RADIUS
+
+
+def test_the_stated_uncertainty_is_honest() -> None:
+    for electrons in (0.05, 1.0, 10.0):
+        normalised = []
+        for frame, centre in frames("background", 30, electrons):
+            disk = find_disk(frame, RADIUS)
+            normalised.append((np.array(disk.centre_px) - centre) / disk.sigma_px)
+        assert 0.6 < np.sqrt(np.mean(np.square(normalised))) < 1.6
+
+
+def test_saturation_and_a_cut_disk_are_states() -> None:
+    rng = np.random.default_rng(2)
+    saturating = DiskCameraModel(saturation=60.0)
+    disk = find_disk(render_disk((250.0, 260.0), RADIUS, 100.0, saturating, rng), RADIUS)
+    assert disk.state is DiskState.SATURATED
+    disk = find_disk(render_disk((250.0, 260.0), RADIUS, 100.0, DiskCameraModel(), rng), RADIUS, saturation=90.0)
+    assert disk.state is DiskState.SATURATED
+    disk = find_disk(render_disk((250.0, 500.0), RADIUS, 100.0, DiskCameraModel(), rng), RADIUS)
+    assert disk.state is DiskState.CUT_OFF
+    assert disk.centre_px == pytest.approx((250.0, 500.0), abs=0.3)
+
+
+@pytest.mark.parametrize("radius", [15.0, 33.0, 60.0, 92.0])
+@pytest.mark.parametrize("electrons", [0.3, 10.0])
+def test_the_radius_is_estimated(radius: float, electrons: float) -> None:
+    rng = np.random.default_rng(3)
+    frame = render_disk((240.0, 280.0), radius, electrons, DiskCameraModel(), rng)
+    assert estimate_radius(frame) == pytest.approx(radius, rel=0.06)
+    disk = find_disk(frame)
+    assert disk.centre_px == pytest.approx((240.0, 280.0), abs=1.5)
+
+
+def test_a_radius_that_is_wrong_by_five_per_cent_hardly_matters() -> None:
+    for frame, centre in frames("background", 5):
+        disk = find_disk(frame, 1.05 * RADIUS)
+        assert np.hypot(*(np.array(disk.centre_px) - centre)) < 0.3
+        assert disk.radius_px == pytest.approx(RADIUS, abs=1.0)
+
+
+def test_the_centre_of_mass_is_for_vacuum_only() -> None:
+    vacuum = errors("vacuum", 5, method=Method.CENTRE_OF_MASS)
+    background = errors("background", 5, method=Method.CENTRE_OF_MASS)
+    assert vacuum.max() < 0.3
+    assert background.mean() > 5
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((32, 32, 3)), np.full((64, 64), np.nan)])
+def test_what_is_no_frame_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(InvalidInputError):
+        find_disk(bad.astype(np.float32), 10.0)
+
+
+def test_a_radius_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="radius"):
+        find_disk(np.zeros((64, 64), np.float32), 100.0)

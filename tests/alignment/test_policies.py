@@ -1,0 +1,186 @@
+"""Policies behind one protocol, the menu, and the shipped models."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptive_core.alignment import menu
+from adaptive_core.alignment.benchmark import TRUE_JACOBIAN
+from adaptive_core.alignment.classical import CLASSICAL_POLICIES, Newton, bounded_probe, newton_move
+from adaptive_core.alignment.policy import OnnxAlignmentPolicy, Sight, TwoInARow
+from adaptive_core.errors import InvalidInputError, ModelError
+from adaptive_core.model_library import ModelLibrary
+from adaptive_core.simulation.shift_world import ShiftWorldState, draw_noise, draw_worlds
+
+LIMITS = np.array([-512.0, -512.0, 512.0, 512.0])
+
+
+def sight(error, sigma: float = 0.1) -> Sight:
+    return Sight(np.array(error, dtype=float), sigma, LIMITS)
+
+
+def align(policy, jacobian, start, frames: int = 20, known=None, noise=None) -> tuple[int, np.ndarray, np.ndarray]:
+    """Frames until the policy stops in a linear world, where the disk then is, and all positions."""
+    rng = np.random.default_rng(0)
+    run = policy.start(1.0, known)
+    position, positions = np.array(start, dtype=float), []
+    for frame in range(1, frames + 1):
+        positions.append(position)
+        decision = run.decide(sight(position + (0 if noise is None else noise * rng.standard_normal(2))))
+        position = position + jacobian @ decision.move
+        if decision.settled:
+            return frame, position, np.array(positions)
+    return frames + 1, position, np.array(positions)
+
+
+def random_jacobian(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return 512 * 2 ** rng.uniform(-1, 1) * turn @ np.diag([1.0, rng.choice([-1.0, 1.0])])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_hybrid_policy_needs_no_calibration(seed: int) -> None:
+    frames, position, positions = align(menu.find_policy(), random_jacobian(seed), (250.0, -300.0), noise=0.1)
+    assert frames <= 8
+    assert np.hypot(*position) < 0.6
+    assert np.abs(positions).max() < 512
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_known_jacobian_saves_the_probe(seed: int) -> None:
+    jacobian = random_jacobian(seed)
+    for policy in (menu.find_policy(), Newton()):
+        cold, _, _ = align(policy, jacobian, (250.0, -300.0), noise=0.1)
+        warm, position, _ = align(policy, jacobian, (250.0, -300.0), known=1.02 * jacobian, noise=0.1)
+        assert warm < cold
+        assert np.hypot(*position) < 0.6
+
+
+@pytest.mark.parametrize("policy", CLASSICAL_POLICIES, ids=lambda policy: policy.name)
+@pytest.mark.parametrize("seed", range(4))
+def test_classical_policies_solve_a_linear_world(policy, seed: int) -> None:
+    jacobian = random_jacobian(seed)
+    if policy.name == "Broyden":
+        # From a nominal Jacobian it finds its way only if the rotation is not too large.
+        jacobian = np.array([[500.0, 80.0], [-60.0, 450.0]])
+    frames, position, _ = align(policy, jacobian, (150.0, -100.0))
+    assert frames <= 20
+    assert np.hypot(*position) < 0.6
+
+
+def test_the_guard_waits_for_a_frame_that_shows_the_move() -> None:
+    run = Newton(guarded=True).start()
+    first = run.decide(sight((100.0, 50.0)))
+    assert first.move.any()
+    assert not run.decide(sight((100.1, 50.0))).move.any()
+    third = run.decide(sight((140.0, 50.0)))
+    assert third.move[0] == 0.0
+    assert third.move[1] != 0.0
+
+
+@given(st.floats(-500, 500), st.floats(-500, 500))
+def test_a_newton_move_solves_or_is_bounded(y: float, x: float) -> None:
+    jacobian = np.array([[300.0, 200.0], [-150.0, 400.0]])
+    move = newton_move(jacobian, np.array([y, x]))
+    if np.hypot(*move) < 0.999:
+        np.testing.assert_allclose(jacobian @ move, [-y, -x], atol=1e-6)
+    assert np.hypot(*move) <= 1.0 + 1e-9
+
+
+@given(st.floats(-480, 480), st.floats(-480, 480))
+def test_a_probe_stays_on_the_screen(y: float, x: float) -> None:
+    probe = bounded_probe(sight((y, x)))
+    assert 0 < probe <= 0.1
+    assert max(abs(y), abs(x)) + 2 * 512 * probe <= 512 + 1e-9
+
+
+def test_the_stop_rule_wants_two_in_a_row() -> None:
+    stop = TwoInARow(1.0)
+    assert [stop(np.array([e, 0.0])) for e in (0.1, 0.5, 0.7, 0.5, 2.0, 0.3)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_menu_holds_the_hybrid_first_then_the_classical_ones() -> None:
+    names = menu.policy_names()
+    assert names[0] == menu.find_policy().name
+    assert {"Hybrid", "SAC agent (Xu et al. 2022)", "Guarded two-probe Newton", "Broyden"} <= set(names)
+    assert TRUE_JACOBIAN not in names
+    for name in names:
+        assert menu.find_policy(name).name == name
+    with pytest.raises(InvalidInputError, match="Guarded two-probe Newton"):
+        menu.find_policy("no such policy")
+
+
+def test_the_shipped_models_have_cards_with_scores() -> None:
+    entries = ModelLibrary().list(menu.KIND)
+    assert len(entries) >= 2
+    for entry in entries:
+        assert entry.refusal is None
+        assert entry.card is not None
+        assert entry.card.scores
+        assert entry.card.training
+
+
+def test_a_step_of_the_hybrid_policy_is_quick() -> None:
+    run = menu.find_policy().start()
+    durations = []
+    for _ in range(200):
+        began = time.thread_time()
+        run.decide(sight((100.0, 50.0)))
+        durations.append(time.thread_time() - began)
+    assert np.quantile(durations, 0.2) < 0.5e-3
+
+
+def test_a_model_of_another_kind_is_refused() -> None:
+    library = ModelLibrary()
+    other = next(entry for entry in library.list() if entry.card and entry.card.kind != menu.KIND)
+    with pytest.raises(ModelError, match="alignment_policy"):
+        OnnxAlignmentPolicy(library.load(other.path))
+
+
+@pytest.mark.parametrize("family", ["A", "B"])
+def test_the_exported_model_equals_the_trained_one(family: str, tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    from adaptive_core.model_library import LoadedModel
+    from adaptive_core.training.alignment import hybrid
+    from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
+
+    torch.manual_seed(1)
+    policy = BeliefPolicy()
+    path = tmp_path / "hybrid.onnx"
+    hybrid.write_model(policy, hybrid.HybridConfig(), {"steps": 0, "cpu_minutes": 0.0, "parameters": 1}, path)
+    run = OnnxAlignmentPolicy(LoadedModel(path.read_bytes(), path)).start()
+    rng = np.random.default_rng(2)
+    world = ShiftWorldState(draw_worlds(family, 1, rng))
+    shown, state = world.true_px, torch.zeros(1, STATE_SIZE)
+    limits = torch.tensor(LIMITS, dtype=torch.float32)[None]
+    for _ in range(10):
+        decision = run.decide(sight(shown[0], 0.2))
+        with torch.no_grad():
+            error = torch.tensor(shown, dtype=torch.float32)
+            answer = policy(error, torch.tensor([[0.2]]), limits, torch.zeros(1, 4), state)
+        state = answer.state
+        np.testing.assert_allclose(decision.move, answer.move[0].numpy(), atol=1e-3)
+        np.testing.assert_allclose(decision.error_px, answer.estimate_px[0].numpy(), atol=0.05)
+        shown = world.step(answer.move.numpy().astype(float), draw_noise(1, rng))
+
+
+def test_a_smoke_training_of_the_hybrid_policy_writes_everything(tmp_path) -> None:
+    pytest.importorskip("torch")
+    from adaptive_core.training.alignment import hybrid
+
+    hybrid.main(["--log", str(tmp_path), "--model", str(tmp_path / "m.onnx"), "--cpu-seconds", "0.5"])
+    assert {"config.json", "log.json", "curve.png", "m.onnx"} <= {path.name for path in tmp_path.iterdir()}
