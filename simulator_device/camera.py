@@ -1,27 +1,49 @@
-"""The simulated instrument's camera, which shows the bright-field disk."""
+"""The simulated instrument's camera, which shows the bright-field disk as its diffraction shift really moves it."""
 
 from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import math
+import threading
+import time
 import typing
 
 import numpy as np
-import numpy.typing as npt
 from nion.data import Calibration, DataAndMetadata
 from nion.device_kit import CameraDevice
 from nion.instrumentation import stem_controller
 from nion.utils import Geometry
 
-from adaptive_core.dose import electrons
+from adaptive_core.ports import ImageArray
+from adaptive_core.simulation.disk_image import (
+    SpecimenContrast,
+    disk_radius_px,
+    draw_contrast,
+    electrons_per_px,
+    expected_disk,
+    expose,
+)
+from adaptive_core.simulation.settings import InstrumentSettings
+from adaptive_core.simulation.shift_world import (
+    HALF_SCREEN_PX,
+    NOMINAL_GAIN_PX,
+    ShiftWorldState,
+    draw_noise,
+    draw_worlds,
+)
 from simulator_device.instrument import SENSOR_PX, Column
 
 CAMERA_ID = "adaptive_simulator_camera"
 RAD_PER_PX = 0.4e-3  # at the camera length of 0.1 m, without binning
 COUNTS_PER_ELECTRON = 8.0
-PEDESTAL = 20.0
-READ_NOISE = 2.0
+SHIFT_CONTROLS = ("DiffractionShift", "CAperture")
+"""Controls that move the disk, in rad; the first one that the STEM controller in charge has."""
+_WORLD_PX = SENSOR_PX / (2 * HALF_SCREEN_PX)
+"""Sensor px of one px of a world's screen, at the camera length of 0.1 m."""
+_RAD_PER_UNIT = NOMINAL_GAIN_PX * _WORLD_PX * RAD_PER_PX
+"""Change of the control that is one unit of a world's command."""
+_FRAME_S = 0.05
+"""Time in which a world's disk drifts as far as in one of its frames; it does not drift while nothing is exposed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +55,14 @@ class CameraState:
         blanked: no beam.
         convergence_rad: convergence semi-angle.
         camera_length_m: effective camera length.
-        diffraction_shift_rad: (y, x) of the disk from the centre of the camera.
+        shift_rad: (y, x), value of the control that moves the disk.
     """
 
     beam_current_pa: float
     blanked: bool
     convergence_rad: float
     camera_length_m: float
-    diffraction_shift_rad: tuple[float, float]
+    shift_rad: tuple[float, float]
 
     @property
     def rad_per_px(self) -> float:
@@ -51,44 +73,59 @@ class CameraState:
 def camera_state(column: Column) -> CameraState:
     """The state of the instrument as the camera sees it."""
     beam = column.beam
+    has_control = (name for name in SHIFT_CONTROLS if column.controller.TryGetVal(f"{name}.x")[0])
     return CameraState(
         beam_current_pa=beam.current_pa,
         blanked=beam.blanked,
         convergence_rad=column.instrument.GetVal("ConvergenceAngle"),
         camera_length_m=column.instrument.GetVal("CameraLength"),
-        diffraction_shift_rad=column.point("DiffractionShift"),
+        shift_rad=column.point(next(has_control, SHIFT_CONTROLS[0])),
     )
 
 
-def render_frame(
-    state: CameraState, exposure_ms: float, binning: int, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """One frame of the camera in counts, shape (SENSOR_PX // binning, SENSOR_PX // binning), float32."""
-    side = SENSOR_PX // binning
-    axis = (np.arange(side) + 0.5) * binning - SENSOR_PX / 2
-    centre_y, centre_x = (shift / state.rad_per_px for shift in state.diffraction_shift_rad)
-    radius = state.convergence_rad / state.rad_per_px
-    distance = np.hypot(axis[:, None] - centre_y, axis[None, :] - centre_x)
-    disk = np.clip((radius - distance) / binning + 0.5, 0.0, 1.0)
-    per_pixel = binning**2 / (math.pi * radius**2)
-    beam = 0.0 if state.blanked else electrons(state.beam_current_pa, exposure_ms * 1e3)
-    counts = rng.poisson(disk * (per_pixel * beam)) * COUNTS_PER_ELECTRON
-    return np.asarray(counts + PEDESTAL + rng.normal(0.0, READ_NOISE, counts.shape), dtype=np.float32)
+class DiskPosition:
+    """Where the disk is on the camera: exactly where its control puts it, or as in a world of shift_world.
+
+    Args:
+        settings: the instrument's; its camera's ``world`` and its seed choose the world.
+    """
+
+    def __init__(self, settings: InstrumentSettings) -> None:
+        family = settings.camera.world
+        self._rng = np.random.default_rng([settings.seed, 101])
+        self._world = None if family is None else ShiftWorldState(draw_worlds(family, 1, self._rng))
+        self._last_s: float | None = None
+
+    def next_frame(self, shift_rad: tuple[float, float]) -> tuple[float, float]:
+        """Direction (y, x) of the disk in rad, from the middle of the camera, in a frame that begins now."""
+        if self._world is None:
+            return shift_rad
+        now_s = time.monotonic()
+        elapsed = 0.0 if self._last_s is None else min((now_s - self._last_s) / _FRAME_S, 1.0)
+        self._last_s = now_s
+        move = np.array(shift_rad) / _RAD_PER_UNIT - self._world.command[0]
+        shown = self._world.step(move[None], draw_noise(1, self._rng), elapsed)[0] * (_WORLD_PX * RAD_PER_PX)
+        return float(shown[0]), float(shown[1])
 
 
 class CameraSimulator(CameraDevice.CameraSimulatorLike):
     """Draws the frames of the camera from the state of the column."""
 
-    def __init__(self, column: Column, seed: int) -> None:
+    def __init__(self, column: Column, settings: InstrumentSettings) -> None:
         self._column = column
-        self._rng = np.random.default_rng([seed, 100])
+        self._lock = threading.Lock()
+        self.restart(settings)
 
     def close(self) -> None:
         """Nothing to release."""
 
-    def restart(self, seed: int) -> None:
-        """Restart the random numbers."""
-        self._rng = np.random.default_rng([seed, 100])
+    def restart(self, settings: InstrumentSettings) -> None:
+        """Begin again with these settings."""
+        with self._lock:
+            self._rng = np.random.default_rng([settings.seed, 100])
+            self._settings = settings.camera
+            self._contrast: SpecimenContrast | None = draw_contrast(settings.camera.in_beam, self._rng)
+            self._position = DiskPosition(settings)
 
     def get_dimensional_calibrations(
         self, readout_area: Geometry.IntRect | None, binning_shape: Geometry.IntSize | None
@@ -109,13 +146,25 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
     ) -> DataAndMetadata.DataAndMetadata:
         """A frame with the beam as it is now."""
         binning = binning_shape.height
-        frame = render_frame(camera_state(self._column), exposure_s * 1e3, binning, self._rng)
+        with self._lock:
+            frame = self._render(camera_state(self._column), exposure_s, binning)
         top, left = readout_area.top // binning, readout_area.left // binning
         height, width = readout_area.height // binning, readout_area.width // binning
         return DataAndMetadata.new_data_and_metadata(
             frame[top : top + height, left : left + width],
             dimensional_calibrations=self.get_dimensional_calibrations(readout_area, binning_shape),
         )
+
+    def _render(self, state: CameraState, exposure_s: float, binning: int) -> ImageArray:
+        """One frame in counts, shape (SENSOR_PX // binning, SENSOR_PX // binning), float32."""
+        side = SENSOR_PX // binning
+        rad_per_px = state.rad_per_px * binning
+        y, x = (angle / rad_per_px + side / 2 for angle in self._position.next_frame(state.shift_rad))
+        radius = disk_radius_px(state.convergence_rad * 1e3, rad_per_px * 1e3)
+        camera = self._settings.model((side, side))
+        mean = None if state.blanked else expected_disk((y, x), radius, camera, self._contrast)
+        electrons = electrons_per_px(state.beam_current_pa, exposure_s, radius)
+        return expose(mean, electrons, camera, self._rng) * np.float32(COUNTS_PER_ELECTRON)
 
 
 class Camera(CameraDevice.Camera):
@@ -125,8 +174,8 @@ class Camera(CameraDevice.Camera):
     that it does not take the place of the other's cameras.
     """
 
-    def __init__(self, column: Column, seed: int, is_secondary: bool) -> None:
-        self.frames = CameraSimulator(column, seed)
+    def __init__(self, column: Column, settings: InstrumentSettings, is_secondary: bool) -> None:
+        self.frames = CameraSimulator(column, settings)
         camera_type = "adaptive_simulator" if is_secondary else "ronchigram"
         super().__init__(CAMERA_ID, camera_type, "Adaptive Simulator Camera", self.frames, column.instrument)
 

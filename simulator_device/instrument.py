@@ -32,6 +32,7 @@ CONTROLS_2D: dict[str, tuple[float, float]] = {
     "stage_position_m": (0.0, 0.0),  # positive values move the image down and right
     "beam_shift_m": (0.0, 0.0),  # of the probe on the specimen
     "DiffractionShift": (0.0, 0.0),  # rad, moves the disk on the camera
+    "DetectorCentre": (0.0, 0.0),  # rad, of the annular detectors from the middle of the camera
 }
 """The two-dimensional controls and what they start with, (y, x), in SI units; axes x and y, native axis "tv"."""
 

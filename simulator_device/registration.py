@@ -14,7 +14,7 @@ from nion.utils import Registry
 from adaptive_core.ports import ImageArray
 from adaptive_core.simulation.builtin_specimens import BUILTIN_NAMES, builtin_specimen
 from adaptive_core.simulation.microscope import Microscope
-from adaptive_core.simulation.settings import Delivered, InstrumentSettings
+from adaptive_core.simulation.settings import CameraSettings, Delivered, InstrumentSettings
 from simulator_device.camera import Camera, CameraModule
 from simulator_device.instrument import Column, Instrument
 from simulator_device.scan_device import ScanDevice
@@ -24,6 +24,8 @@ from simulator_device.specimen_source import load_specimen
 
 SWITCH = "ADAPTIVE_SIMULATOR"
 """Environment variable: 1 attaches the simulator even beside real hardware, 0 never; unset, only beside simulators."""
+WORLD = "ADAPTIVE_SIMULATOR_WORLD"
+"""Environment variable: how the diffraction shift behaves, A (unset), B, C, or none for an ideal one."""
 
 KNOWN_SIMULATORS = ("usim_stem_controller",)
 
@@ -54,7 +56,7 @@ class Simulator:
         self.scan_device = ScanDevice(self._column, self._microscope, self.is_secondary)
         stem_id = instrument_id(self._column.controller)
         self.scan_module = ScanModule(stem_id, self.scan_device, self.field_of_view_nm)
-        self.camera = Camera(self._column, settings.seed, self.is_secondary)
+        self.camera = Camera(self._column, settings, self.is_secondary)
         self.camera_module = CameraModule(stem_id, self.camera, self.is_secondary)
 
     # registration
@@ -110,7 +112,7 @@ class Simulator:
     @settings.setter
     def settings(self, settings: InstrumentSettings) -> None:
         self.scan_device.configure(settings)
-        self.camera.frames.restart(settings.seed)
+        self.camera.frames.restart(settings)
         if settings.beam_current_pa != self._column.beam.current_pa:
             self._column.controller.SetVal("BeamCurrent", settings.beam_current_pa * 1e-12)
 
@@ -132,7 +134,7 @@ class Simulator:
     def reset(self) -> None:
         """A fresh specimen and instrument."""
         self.scan_device.reset()
-        self.camera.frames.restart(self._microscope.settings.seed)
+        self.camera.frames.restart(self._microscope.settings)
 
 
 def wanted(controller: stem_controller.STEMController | None) -> bool:
@@ -158,6 +160,9 @@ def attach() -> Simulator | None:
         )
         return None
     simulator = Simulator(controller)
+    world = os.environ.get(WORLD, "").strip() or "A"
+    camera = CameraSettings(world=None if world == "none" else world)
+    simulator.settings = dataclasses.replace(simulator.settings, camera=camera)
     simulator.register()
     return simulator
 

@@ -9,8 +9,44 @@ import typing
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.simulation.damage import Damage
 from adaptive_core.simulation.detector import Detector
+from adaptive_core.simulation.disk_image import DiskCameraModel, SpecimenInBeam
 from adaptive_core.simulation.faults import Fault
 from adaptive_core.simulation.scan_errors import ScanErrors
+from adaptive_core.simulation.shift_world import WORLD_FAMILIES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """The camera that shows the bright-field disk, and how the disk moves on it.
+
+    Attributes:
+        world: family of :mod:`shift_world` ("A", "B" or "C") from which the seed draws how the diffraction shift
+            behaves; None for an ideal one.
+        in_beam: what the beam goes through.
+        background: of the disk's intensity, everywhere.
+        pedestal, read_noise: in electrons.
+        gain_gradient: relative change of the gain from the middle to the edges (y, x).
+        hot_pixels: number of hot px.
+        saturation: largest number of electrons in a px, None for none.
+    """
+
+    world: str | None = None
+    in_beam: SpecimenInBeam = SpecimenInBeam.VACUUM
+    background: float = 0.02
+    pedestal: float = 2.5
+    read_noise: float = 0.25
+    gain_gradient: tuple[float, float] = (0.0, 0.0)
+    hot_pixels: int = 0
+    saturation: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.world is not None and self.world not in WORLD_FAMILIES:
+            raise InvalidInputError(f"The world must be one of {', '.join(WORLD_FAMILIES)}, not {self.world!r}.")
+
+    def model(self, size_px: tuple[int, int]) -> DiskCameraModel:
+        """The camera for frames of this size."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("world", "in_beam")}
+        return DiskCameraModel(size_px=size_px, edge_px=0.5, **values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +60,7 @@ class InstrumentSettings:
         scan_errors: drift, distortion, lag, flyback, settling.
         damage: what dose does to the specimen.
         faults: that the scan device has.
+        camera: what its camera shows.
         shortest_dwell_us: shorter dwell times are lengthened to this, as scan generators do.
         max_scan_path_positions: largest list of positions in one command.
     """
@@ -34,6 +71,7 @@ class InstrumentSettings:
     scan_errors: ScanErrors = dataclasses.field(default_factory=ScanErrors)
     damage: Damage = dataclasses.field(default_factory=Damage)
     faults: tuple[Fault, ...] = ()
+    camera: CameraSettings = dataclasses.field(default_factory=CameraSettings)
     shortest_dwell_us: float = 0.5
     max_scan_path_positions: int = 65536
 

@@ -10,6 +10,10 @@
 >>> console.generators()
 >>> console.settings()
 >>> console.result()
+>>> console.align(tolerance=0.5)
+>>> console.abort_alignment()
+>>> console.undo_alignment()
+>>> console.alignment()
 
 What is given to :func:`adaptive_scan` holds for this scan only; all else is as the panel shows it. Each action begins
 and comes back at once, so that Swift stays free; in a script, which Swift runs on a thread of its own, ``wait()``
@@ -32,6 +36,7 @@ from nion.utils import Registry
 
 from adaptive_core.errors import InvalidInputError
 from nionswift_plugin.adaptive_scan import PANEL_ID
+from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentChoices
 from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
 from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
 from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings
@@ -128,6 +133,49 @@ def wait(timeout_s: float | None = None, *, window: Window = None) -> dict[str, 
     return figures
 
 
+def align(*, window: Window = None, **changes: typing.Any) -> None:
+    """Begin to centre the bright-field disk; ``changes`` of :class:`AlignmentChoices` hold for this time only.
+
+    Raises InvalidInputError if there is no such choice, or no window. What else is wrong is told in the panel.
+    """
+    names = [field.name for field in dataclasses.fields(AlignmentChoices)]
+    for name in changes:
+        if name not in names:
+            raise InvalidInputError(f"There is no choice {name!r}; there are {', '.join(names)}.")
+    _on_panel(window, lambda panel: panel.alignment.start(**changes))
+
+
+def abort_alignment(*, window: Window = None) -> None:
+    """Stop the alignment; the shift goes back to where it was."""
+    _on_panel(window, lambda panel: panel.alignment.session.abort())
+
+
+def undo_alignment(*, window: Window = None) -> None:
+    """Put the shift back to where it was before the last alignment."""
+    _on_panel(window, lambda panel: panel.alignment.session.undo())
+
+
+def alignment(*, window: Window = None) -> dict[str, typing.Any]:
+    """What the panel says, and the figures of the last alignment."""
+
+    def read(panel: AdaptiveScanPanel) -> dict[str, typing.Any]:
+        session = panel.alignment.session
+        outcome = session.outcome
+        figures: dict[str, typing.Any] = {"status": session.status, "busy": session.is_busy}
+        if outcome is not None and outcome.result is not None:
+            result = outcome.result
+            figures.update(
+                finish_reason=outcome.reason.value,
+                frames=result.frames,
+                residual_px=result.residual_px,
+                applied=result.applied,
+                seconds=result.seconds,
+            )
+        return figures
+
+    return _on_panel(window, read)
+
+
 def _complete(changes: dict[str, typing.Any]) -> dict[str, typing.Any]:
     """Changes of settings with the budget that they imply. Raises InvalidInputError."""
     names = [field.name for field in dataclasses.fields(PartialScanSettings)]
@@ -141,14 +189,19 @@ def _complete(changes: dict[str, typing.Any]) -> dict[str, typing.Any]:
 
 
 def _perform(window: Window, action: collections.abc.Callable[[PartialScanModel], T]) -> T:
-    """Do something with the model of a window, on the user interface's thread, and wait for it."""
+    """Do something with the model of the partial scans of a window."""
+    return _on_panel(window, lambda panel: action(panel.partial_scan))
+
+
+def _on_panel(window: Window, action: collections.abc.Callable[[AdaptiveScanPanel], T]) -> T:
+    """Do something with the panel of a window, on the user interface's thread, and wait for it."""
     document_controller = _window(window)
 
     def perform() -> T:
         panel = typing.cast(AdaptiveScanPanel | None, document_controller.find_dock_panel(PANEL_ID))
         if panel is None:
             raise InvalidInputError("The window has no panel Adaptive Scan.")
-        return action(panel.partial_scan)
+        return action(panel)
 
     if threading.current_thread() is threading.main_thread():
         return perform()

@@ -13,6 +13,7 @@ from nion.ui import UserInterface
 from nionswift_plugin.adaptive_scan import PANEL_ID
 
 if typing.TYPE_CHECKING:
+    from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
     from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
     from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
 
@@ -41,6 +42,15 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     menu.add_sub_menu(_("Policies"), policies)
     policies.on_about_to_show = functools.partial(_show_policies, document_controller, policies)
 
+    menu.add_separator()
+
+    def add_alignment(title: str, action: collections.abc.Callable[[AlignmentModel], None]) -> UserInterface.MenuAction:
+        return menu.add_menu_item(title, functools.partial(_align, document_controller, action))
+
+    align = add_alignment(_("Align BF Disk"), lambda model: model.start())
+    abort_alignment = add_alignment(_("Abort Alignment"), lambda model: model.session.abort())
+    undo = add_alignment(_("Undo Alignment"), lambda model: model.session.undo())
+
     def about_to_show() -> None:
         panel = _panel(document_controller)
         model = None if panel is None else panel.partial_scan
@@ -48,6 +58,10 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
         abort.enabled = model is not None and model.session.is_busy
         go_on.enabled = verify.enabled = model is not None and model.can_go_on
         channels.enabled = model is not None and model.has_other_channels
+        alignment = None if panel is None else panel.alignment
+        align.enabled = alignment is not None and not alignment.session.is_busy
+        abort_alignment.enabled = alignment is not None and alignment.session.is_busy
+        undo.enabled = alignment is not None and alignment.can_undo
 
     menu.on_about_to_show = about_to_show
 
@@ -71,6 +85,16 @@ def _perform(
     if panel is not None:
         panel.show()
         action(panel.partial_scan)
+
+
+def _align(
+    document_controller: DocumentController.DocumentController,
+    action: collections.abc.Callable[[AlignmentModel], None],
+) -> None:
+    panel = _panel(document_controller)
+    if panel is not None:
+        panel.show()
+        action(panel.alignment)
 
 
 def _show_policies(document_controller: DocumentController.DocumentController, menu: UserInterface.Menu) -> None:

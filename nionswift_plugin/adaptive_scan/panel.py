@@ -9,6 +9,8 @@ from nion.swift import DocumentController, Panel
 from nion.swift.model import DocumentModel
 from nion.ui import Declarative
 
+from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
+from nionswift_plugin.adaptive_scan.alignment_section import AlignmentSection
 from nionswift_plugin.adaptive_scan.partial_scan_model import Folders, PartialScanModel
 from nionswift_plugin.adaptive_scan.partial_scan_section import PartialScanSection
 from nionswift_plugin.adaptive_scan.settings import SettingsStore
@@ -22,6 +24,7 @@ class AdaptiveScanPanel(Panel.Panel):
 
     Attributes:
         partial_scan: what its section for partial scans shows and does.
+        alignment: what its section for the alignment of the bright-field disk shows and does.
     """
 
     def __init__(
@@ -38,8 +41,11 @@ class AdaptiveScanPanel(Panel.Panel):
             document_controller.queue_task(self._show_if_docked)
         self.partial_scan = PartialScanModel(document_controller, folders)
         self.partial_scan.is_visible = lambda: self.dock_widget is None or self.dock_widget.visible
+        self.alignment = AlignmentModel(document_controller, folders.configuration, folders.models)
+        self.alignment.is_visible = self.partial_scan.is_visible
+        sections = [PartialScanSection(self.partial_scan), AlignmentSection(self.alignment)]
         self.widget = Declarative.DeclarativeWidget(
-            document_controller.ui, document_controller.event_loop, _Sections([PartialScanSection(self.partial_scan)])
+            document_controller.ui, document_controller.event_loop, _Sections(sections)
         )
         self._end_scan_before(document_controller)
 
@@ -49,6 +55,7 @@ class AdaptiveScanPanel(Panel.Panel):
 
         def close() -> None:
             self.partial_scan.session.close()
+            self.alignment.session.close()
             if on_close is not None:
                 on_close()
 

@@ -21,7 +21,7 @@ class HasSettings(typing.Protocol):
         typed: texts that could not be read, with what is wrong with them, by the name of their property.
     """
 
-    settings: PartialScanSettings
+    settings: typing.Any
     typed: dict[str, tuple[str, str]]
 
     def change(self, **changes: typing.Any) -> None:
@@ -47,8 +47,8 @@ class SettingText:
 
     def __init__(
         self,
-        read: collections.abc.Callable[[PartialScanSettings, str], Changes],
-        write: collections.abc.Callable[[PartialScanSettings], str],
+        read: collections.abc.Callable[[typing.Any, str], Changes],
+        write: collections.abc.Callable[[typing.Any], str],
     ) -> None:
         self._read = read
         self._write = write

@@ -1,0 +1,160 @@
+"""From the operator's choices to an alignment that is ready to run; nothing here moves the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from nion.swift import DocumentController
+from nion.swift.model import Graphics
+
+from adaptive_core.alignment import menu
+from adaptive_core.alignment.episode import AlignmentEpisode, AlignmentResult, AlignmentSettings, nominal_move
+from adaptive_core.alignment.policy import AlignmentPolicy
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.model_library import ModelLibrary
+from nionswift_plugin.adaptive_scan.alignment_devices import (
+    Camera,
+    Point,
+    SwiftDiskCamera,
+    SwiftShift,
+    control_value,
+    default_control,
+    find_camera,
+    stem_controller_in_charge,
+)
+from nionswift_plugin.adaptive_scan.alignment_settings import (
+    AlignmentChoices,
+    AlignmentStore,
+    TargetKind,
+    ToleranceUnit,
+)
+
+_LARGEST_MOVES = 6.0
+"""Default of the largest shift in half screens: enough for a gain of a quarter of the expected one."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedAlignment:
+    """An alignment that has been checked against the devices.
+
+    Attributes:
+        camera, shift: the devices.
+        control: name of the control.
+        policy: decides the moves.
+        settings: what is asked for, in px of the camera's frames and in the control's unit.
+        mrad_per_px: None if the camera is not calibrated in angles.
+        optics: name of the state of the optics, under which the response of the shift is remembered.
+        store: where it is remembered.
+    """
+
+    camera: SwiftDiskCamera
+    shift: SwiftShift
+    control: str
+    policy: AlignmentPolicy
+    settings: AlignmentSettings
+    mrad_per_px: float | None
+    optics: str
+    store: AlignmentStore
+
+    def episode(self) -> AlignmentEpisode:
+        """The run; it reads the control."""
+        known = self.store.response(self.optics)
+        # Remembered in px of the sensor, so that the binning does not matter.
+        jacobian = None if known is None else known / self.camera.parameters.binning
+        return AlignmentEpisode(self.camera, self.shift, self.policy, self.settings, jacobian)
+
+    def remember(self, result: AlignmentResult) -> None:
+        """Keep what an alignment has learnt."""
+        if result.jacobian is not None and np.isfinite(result.jacobian).all():
+            self.store.remember(self.optics, result.jacobian * self.camera.parameters.binning)
+
+
+def prepare_alignment(
+    choices: AlignmentChoices, store: AlignmentStore, library: ModelLibrary, point_px: Point | None = None
+) -> PreparedAlignment:
+    """Check everything that can be checked before the disk moves; may take a while.
+
+    Args:
+        choices: the operator's.
+        store: holds learnt responses.
+        library: holds policies.
+        point_px: target in px of the camera's frames, instead of the one that was chosen.
+
+    Raises:
+        InvalidInputError: what does not fit together.
+    """
+    camera = SwiftDiskCamera(find_camera(choices.camera))
+    controller = stem_controller_in_charge()
+    control = choices.control or default_control(controller, choices.axis)
+    if not control:
+        raise InvalidInputError("Type the name of the 2D control that moves the disk on the camera.")
+    shift = SwiftShift(
+        controller, control, choices.axis, choices.limit or math.inf, settle_s=1e-3 * max(choices.settle_ms, 0.0)
+    )
+    mrad_per_px = camera.mrad_per_px
+    half_screen = choices.half_screen
+    if half_screen is None:
+        if mrad_per_px is None:
+            raise InvalidInputError(
+                f"{camera.source.display_name} is not calibrated in rad; "
+                f"type by how much {control} changes to move the disk by half of the camera."
+            )
+        half_screen = nominal_move(mrad_per_px, max(camera.shape), control_mrad_per_unit=1e3)
+    target = point_px
+    if target is None and choices.target is TargetKind.DETECTOR:
+        target = camera.position_px(SwiftShift(controller, choices.detector_control, choices.axis).get())
+    if target is not None and not all(0 <= t <= n for t, n in zip(target, camera.shape, strict=True)):
+        raise InvalidInputError(
+            f"The target ({target[0]:.1f}, {target[1]:.1f}) is not on the camera's frame of "
+            f"{camera.shape[0]} \N{MULTIPLICATION SIGN} {camera.shape[1]} px."
+        )
+    policy = choices.policy or menu.policy_names(library)[0]
+    settings = AlignmentSettings(
+        largest_move=choices.largest_shift or _LARGEST_MOVES * half_screen,
+        move_per_half_screen=half_screen,
+        target_px=target,
+        tolerance_px=_tolerance_px(choices, mrad_per_px),
+        continuous=choices.continuous,
+    )
+    length = control_value(controller, choices.camera_length_control)
+    if length is not None:
+        optics = f"camera length {length:.4g}"
+    elif mrad_per_px is not None:
+        optics = f"{mrad_per_px / camera.parameters.binning:.4g} mrad/px"
+    else:
+        optics = "camera length unknown"
+    key = f"{camera.source.hardware_source_id}, {control}, {choices.axis}, {optics}"
+    return PreparedAlignment(
+        camera, shift, control, menu.find_policy(policy, library), settings, mrad_per_px, key, store
+    )
+
+
+def selected_point(document_controller: DocumentController.DocumentController, camera: Camera) -> Point:
+    """The selected point graphic on an image of the camera, in px of its frames; for the user interface's thread.
+
+    Raises InvalidInputError if there is none.
+    """
+    display_item = document_controller.selected_display_item
+    data_item = None if display_item is None else display_item.data_item
+    if display_item is None or data_item is None:
+        points = []
+    else:
+        points = [g for g in display_item.selected_graphics if isinstance(g, Graphics.PointGraphic)]
+    if len(points) != 1 or data_item is None:
+        raise InvalidInputError("Draw a point on an image of the camera, and select it.")
+    source = data_item.metadata.get("hardware_source", {}).get("hardware_source_id")
+    if source != camera.hardware_source_id:
+        raise InvalidInputError(f"The selected point is not on an image of {camera.display_name}.")
+    height, width = camera.get_expected_dimensions(camera.get_current_frame_parameters().binning)
+    position = points[0].position
+    return float(position[0]) * height, float(position[1]) * width
+
+
+def _tolerance_px(choices: AlignmentChoices, mrad_per_px: float | None) -> float:
+    if choices.tolerance_unit is ToleranceUnit.PX:
+        return choices.tolerance
+    if mrad_per_px is None:
+        raise InvalidInputError("A tolerance in mrad needs a camera that is calibrated in rad; give it in px.")
+    return choices.tolerance / mrad_per_px
