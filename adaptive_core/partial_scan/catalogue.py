@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from adaptive_core.model_library import ModelEntry, ModelLibrary
+from adaptive_core.errors import ModelError
+from adaptive_core.model_library import LoadedModel, ModelEntry, ModelLibrary
 from adaptive_core.partial_scan.error_policy import PredictedErrorPolicy
 from adaptive_core.partial_scan.generator import BUILT_IN_GENERATORS, Generator, OnnxGenerator, built_in_generator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
@@ -68,14 +69,23 @@ def policy(name: str, library: ModelLibrary) -> Policy:
         return PredictedErrorPolicy()
     if name in STATIC_POLICIES:
         return StaticPolicy(name)
-    return OnnxPolicy(library.load(name, POLICY_KIND))
+    return OnnxPolicy(_load(name, POLICY_KIND, library, (PredictedErrorPolicy.name, *STATIC_POLICIES)))
 
 
 def generator(name: str, library: ModelLibrary) -> Generator:
     """A generator by its built-in name, the name of a model or the path of an ONNX file. Raises ModelError."""
     if name in BUILT_IN_GENERATORS:
         return built_in_generator(name)
-    return OnnxGenerator(library.load(name, GENERATOR_KIND))
+    return OnnxGenerator(_load(name, GENERATOR_KIND, library, BUILT_IN_GENERATORS))
+
+
+def _load(name: str, kind: str, library: ModelLibrary, built_in: tuple[str, ...]) -> LoadedModel:
+    try:
+        return library.load(name, kind)
+    except ModelError as error:
+        if name.endswith(".onnx"):
+            raise
+        raise ModelError(f"{error} Built in are {', '.join(built_in)}.") from error
 
 
 def _choices(library: ModelLibrary, kind: str, built_in: tuple[str, ...]) -> tuple[Choice, ...]:
