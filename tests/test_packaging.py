@@ -84,9 +84,8 @@ def test_installed_plug_ins_are_listed_as_swift_lists_them(installed: pathlib.Pa
 
 
 def test_installed_command_lists_the_shipped_models(installed: pathlib.Path) -> None:
-    listed = _run(str(installed / "adaptive-scan"), "models", "list", "--json")
-    models = json.loads(listed.splitlines()[-1])
-    assert len(models["models"]) == len(SHIPPED_MODELS) > 0
+    listed = _run(str(installed / "adaptive-scan"), "models", "list")
+    assert sum("(shipped)" in line for line in listed.splitlines()) == len(SHIPPED_MODELS) > 0
 
 
 def test_shipped_models_are_those_of_the_hash_list() -> None:
