@@ -86,6 +86,8 @@ def camera_state(column: Column) -> CameraState:
 class DiskPosition:
     """Where the disk is on the camera: exactly where its control puts it, or as in a world of shift_world.
 
+    A world begins with the disk off the middle, whatever the value of the control is.
+
     Args:
         settings: the instrument's; its camera's ``world`` and its seed choose the world.
     """
@@ -94,16 +96,18 @@ class DiskPosition:
         family = settings.camera.world
         self._rng = np.random.default_rng([settings.seed, 101])
         self._world = None if family is None else ShiftWorldState(draw_worlds(family, 1, self._rng))
-        self._last_s: float | None = None
+        self._begin: tuple[float, float] | None = None
+        self._last_s = time.monotonic()
 
     def next_frame(self, shift_rad: tuple[float, float]) -> tuple[float, float]:
         """Direction (y, x) of the disk in rad, from the middle of the camera, in a frame that begins now."""
         if self._world is None:
             return shift_rad
         now_s = time.monotonic()
-        elapsed = 0.0 if self._last_s is None else min((now_s - self._last_s) / _FRAME_S, 1.0)
+        elapsed = min((now_s - self._last_s) / _FRAME_S, 1.0)
         self._last_s = now_s
-        move = np.array(shift_rad) / _RAD_PER_UNIT - self._world.command[0]
+        self._begin = self._begin or shift_rad
+        move = (np.array(shift_rad) - self._begin) / _RAD_PER_UNIT - self._world.command[0]
         shown = self._world.step(move[None], draw_noise(1, self._rng), elapsed)[0] * (_WORLD_PX * RAD_PER_PX)
         return float(shown[0]), float(shown[1])
 

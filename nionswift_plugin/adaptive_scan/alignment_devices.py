@@ -58,12 +58,17 @@ def find_camera(camera_id: str | None) -> Camera:
     return found[camera_id]
 
 
-def stem_controller_in_charge() -> stem_controller.STEMController:
-    """Swift's STEM controller. Raises InvalidInputError if there is none."""
-    controller = typing.cast("stem_controller.STEMController | None", Registry.get_component("stem_controller"))
-    if controller is None:
+def find_stem_controller(device: str | None) -> stem_controller.STEMController:
+    """The STEM controller with this identifier, by default the one in charge. Raises InvalidInputError."""
+    in_charge = typing.cast("stem_controller.STEMController | None", Registry.get_component("stem_controller"))
+    if in_charge is None:
         raise InvalidInputError("There is no STEM controller, so that nothing can move the disk.")
-    return controller
+    if device is None:
+        return in_charge
+    found = {getattr(each, "instrument_id", ""): each for each in Registry.get_components_by_type("stem_controller")}
+    if device not in found:
+        raise InvalidInputError(f"There is no STEM controller {device!r}; there are: {', '.join(sorted(found))}.")
+    return typing.cast(stem_controller.STEMController, found[device])
 
 
 def default_control(controller: stem_controller.STEMController, axis: str) -> str | None:
@@ -147,8 +152,13 @@ class SwiftDiskCamera:
         self.source = source
         self.parameters = source.get_current_frame_parameters()
         self.parameters.processing = None
-        self.timeout_s = 3e-3 * self.parameters.exposure_ms + _LONGER_S
+        self.set_exposure(self.parameters.exposure_ms)
         self._cancelled = threading.Event()
+
+    def set_exposure(self, exposure_ms: float) -> None:
+        """Take frames with another exposure than that of Swift's settings."""
+        self.parameters.exposure_ms = exposure_ms
+        self.timeout_s = 3e-3 * exposure_ms + _LONGER_S
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from nionswift_plugin.adaptive_scan.alignment_devices import (
     cameras,
     default_control,
     find_camera,
-    stem_controller_in_charge,
+    find_stem_controller,
 )
 from nionswift_plugin.adaptive_scan.alignment_preparation import prepare_alignment, selected_point
 from nionswift_plugin.adaptive_scan.alignment_session import AlignmentSession
@@ -33,6 +33,7 @@ from nionswift_plugin.adaptive_scan.alignment_settings import (
     AlignmentStore,
     TargetKind,
     ToleranceUnit,
+    response_memory,
 )
 from nionswift_plugin.adaptive_scan.background import Background
 from nionswift_plugin.adaptive_scan.settings_text import Changes, SettingText
@@ -101,6 +102,7 @@ class AlignmentModel(Observable.Observable):
         super().__init__()
         self._document_controller = document_controller
         self._store = AlignmentStore(configuration)
+        self._memory = response_memory(configuration)
         self.settings = self._store.load()
         self.typed: dict[str, tuple[str, str]] = {}
         self.policy_titles: list[str] = []
@@ -116,7 +118,7 @@ class AlignmentModel(Observable.Observable):
         manager = HardwareSource.HardwareSourceManager()
         self._cameras = cameras()
         self._device_listeners = [
-            event.listen(lambda _source: self._post(self._update_cameras))
+            event.listen(self._devices_changed)
             for event in (manager.hardware_source_added_event, manager.hardware_source_removed_event)
         ]
         self._periodic = document_controller.add_periodic(REFRESH_S, self._poll)
@@ -139,6 +141,7 @@ class AlignmentModel(Observable.Observable):
         self._listener.close()
         for listener in self._device_listeners:
             listener.close()
+        self._device_listeners.clear()
 
     # Choices.
 
@@ -253,7 +256,7 @@ class AlignmentModel(Observable.Observable):
             self.session.say(str(error))
             return
         choices = dataclasses.replace(choices, camera=camera.hardware_source_id)
-        self.session.start(lambda: prepare_alignment(choices, self._store, self._library, point))
+        self.session.start(lambda: prepare_alignment(choices, self._memory, self._library, point))
 
     @property
     def camera_id(self) -> str | None:
@@ -287,6 +290,10 @@ class AlignmentModel(Observable.Observable):
     def _show_policies(self, names: list[str]) -> None:
         if names != self.policy_titles:
             self._notify_menu("policy_titles", "policy_index", names)
+
+    def _devices_changed(self, _source: HardwareSource.HardwareSource) -> None:
+        """A device came or went, on any thread."""
+        self._post(self._update_cameras)
 
     def _update_cameras(self) -> None:
         self._cameras = cameras()
@@ -332,7 +339,7 @@ def _state(choices: AlignmentChoices, camera: Camera | None) -> tuple[str, str]:
     """What the devices say to the choices, in a line, and the control that is taken by default."""
     if camera is None:
         raise InvalidInputError("There is no camera.")
-    controller = stem_controller_in_charge()
+    controller = find_stem_controller(choices.device)
     control = default_control(controller, choices.axis) or ""
     device = SwiftDiskCamera(camera)
     scale = device.mrad_per_px

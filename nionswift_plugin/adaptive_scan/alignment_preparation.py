@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 
-import numpy as np
 from nion.swift import DocumentController
 from nion.swift.model import Graphics
 
 from adaptive_core.alignment import menu
 from adaptive_core.alignment.episode import AlignmentEpisode, AlignmentResult, AlignmentSettings, nominal_move
+from adaptive_core.alignment.memory import ResponseMemory
 from adaptive_core.alignment.policy import AlignmentPolicy
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import ModelLibrary
@@ -22,14 +23,15 @@ from nionswift_plugin.adaptive_scan.alignment_devices import (
     control_value,
     default_control,
     find_camera,
-    stem_controller_in_charge,
+    find_stem_controller,
 )
 from nionswift_plugin.adaptive_scan.alignment_settings import (
     AlignmentChoices,
-    AlignmentStore,
     TargetKind,
     ToleranceUnit,
 )
+
+logger = logging.getLogger(__name__)
 
 _LARGEST_MOVES = 6.0
 """Default of the largest shift in half screens: enough for a gain of a quarter of the expected one."""
@@ -45,8 +47,8 @@ class PreparedAlignment:
         policy: decides the moves.
         settings: what is asked for, in px of the camera's frames and in the control's unit.
         mrad_per_px: None if the camera is not calibrated in angles.
-        optics: name of the state of the optics, under which the response of the shift is remembered.
-        store: where it is remembered.
+        memory: holds the responses of shifts that were learnt.
+        optics: the key of the present optics in it.
     """
 
     camera: SwiftDiskCamera
@@ -55,30 +57,33 @@ class PreparedAlignment:
     policy: AlignmentPolicy
     settings: AlignmentSettings
     mrad_per_px: float | None
+    memory: ResponseMemory
     optics: str
-    store: AlignmentStore
 
     def episode(self) -> AlignmentEpisode:
         """The run; it reads the control."""
-        known = self.store.response(self.optics)
+        known = self.memory.recall(self.optics)
         # Remembered in px of the sensor, so that the binning does not matter.
         jacobian = None if known is None else known / self.camera.parameters.binning
         return AlignmentEpisode(self.camera, self.shift, self.policy, self.settings, jacobian)
 
     def remember(self, result: AlignmentResult) -> None:
-        """Keep what an alignment has learnt."""
-        if result.jacobian is not None and np.isfinite(result.jacobian).all():
-            self.store.remember(self.optics, result.jacobian * self.camera.parameters.binning)
+        """Keep what an alignment has learnt; if that is impossible, the next one learns it again."""
+        if result.jacobian is not None:
+            try:
+                self.memory.remember(self.optics, result.jacobian * self.camera.parameters.binning)
+            except (OSError, InvalidInputError) as error:
+                logger.warning("The response of the shift is not remembered: %s", error)
 
 
 def prepare_alignment(
-    choices: AlignmentChoices, store: AlignmentStore, library: ModelLibrary, point_px: Point | None = None
+    choices: AlignmentChoices, memory: ResponseMemory, library: ModelLibrary, point_px: Point | None = None
 ) -> PreparedAlignment:
     """Check everything that can be checked before the disk moves; may take a while.
 
     Args:
         choices: the operator's.
-        store: holds learnt responses.
+        memory: holds learnt responses.
         library: holds policies.
         point_px: target in px of the camera's frames, instead of the one that was chosen.
 
@@ -86,7 +91,7 @@ def prepare_alignment(
         InvalidInputError: what does not fit together.
     """
     camera = SwiftDiskCamera(find_camera(choices.camera))
-    controller = stem_controller_in_charge()
+    controller = find_stem_controller(choices.device)
     control = choices.control or default_control(controller, choices.axis)
     if not control:
         raise InvalidInputError("Type the name of the 2D control that moves the disk on the camera.")
@@ -119,15 +124,11 @@ def prepare_alignment(
         continuous=choices.continuous,
     )
     length = control_value(controller, choices.camera_length_control)
-    if length is not None:
-        optics = f"camera length {length:.4g}"
-    elif mrad_per_px is not None:
-        optics = f"{mrad_per_px / camera.parameters.binning:.4g} mrad/px"
-    else:
-        optics = "camera length unknown"
-    key = f"{camera.source.hardware_source_id}, {control}, {choices.axis}, {optics}"
+    optics = ResponseMemory.key(
+        camera.source.hardware_source_id, f"{control} ({choices.axis})", None if length is None else 1e3 * length
+    )
     return PreparedAlignment(
-        camera, shift, control, menu.find_policy(policy, library), settings, mrad_per_px, key, store
+        camera, shift, control, menu.find_policy(policy, library), settings, mrad_per_px, memory, optics
     )
 
 

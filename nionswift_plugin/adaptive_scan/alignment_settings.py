@@ -1,4 +1,4 @@
-"""What the operator chose for the alignment of the bright-field disk, and what was learnt, kept over restarts."""
+"""What the operator chose for the alignment of the bright-field disk, kept over restarts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import logging
 import math
 import os
 import pathlib
-import threading
 import typing
 
-import numpy as np
-import numpy.typing as npt
+from adaptive_core.alignment.memory import ResponseMemory
+from adaptive_core.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "adaptive_scan_alignment.json"
-
-FloatArray = npt.NDArray[np.float64]
+RESPONSES_NAME = "adaptive_scan_shift_responses.json"
 
 
 class TargetKind(enum.StrEnum):
@@ -42,6 +40,7 @@ class AlignmentChoices:
     """The panel's choices. None leaves a choice to the devices or to the default.
 
     Attributes:
+        device: Swift's identifier of the STEM controller.
         camera: Swift's identifier of the camera.
         control: 2D control that moves the disk.
         axis: Swift's name of the axes in which it is set.
@@ -57,6 +56,7 @@ class AlignmentChoices:
         camera_length_control: control by whose value the learnt response of the shift is remembered.
     """
 
+    device: str | None = None
     camera: str | None = None
     control: str | None = None
     axis: str = "tv"
@@ -74,21 +74,15 @@ class AlignmentChoices:
 
 
 class AlignmentStore:
-    """Choices and learnt responses in a JSON file of Swift's configuration folder; None keeps them for this session.
-
-    May be used from any thread.
-    """
+    """Keeps choices in a JSON file of Swift's configuration folder; None keeps them for this session only."""
 
     def __init__(self, folder: pathlib.Path | None) -> None:
         self._path = None if folder is None else folder / FILE_NAME
-        self._lock = threading.Lock()
-        self._data: dict[str, typing.Any] = self._read()
 
     def load(self) -> AlignmentChoices:
         """The choices as they were last; what cannot be read has its default."""
-        stored = self._data.get("choices")
         choices = AlignmentChoices()
-        for name, value in (stored if isinstance(stored, dict) else {}).items():
+        for name, value in self._read().items():
             try:
                 choices = dataclasses.replace(choices, **{name: _checked(name, value)})
             except (KeyError, TypeError, ValueError) as error:
@@ -97,21 +91,14 @@ class AlignmentStore:
 
     def save(self, choices: AlignmentChoices) -> None:
         """Write the choices; a folder that cannot be written is no reason to stop the operator."""
-        self._change("choices", dataclasses.asdict(choices))
-
-    def response(self, optics: str) -> FloatArray | None:
-        """The Jacobian (2, 2) learnt with these optics; None if there is none."""
-        stored = self._data.get("responses", {}).get(optics)
+        if self._path is None:
+            return
+        new = self._path.with_suffix(".new")
         try:
-            jacobian = np.array(stored, dtype=np.float64)
-        except (TypeError, ValueError):
-            return None
-        usable = jacobian.shape == (2, 2) and np.isfinite(jacobian).all() and abs(np.linalg.det(jacobian)) > 0
-        return jacobian if usable else None
-
-    def remember(self, optics: str, jacobian: FloatArray) -> None:
-        """Keep the Jacobian (2, 2) learnt with these optics."""
-        self._change("responses", {**self._data.get("responses", {}), optics: jacobian.tolist()})
+            new.write_text(json.dumps(dataclasses.asdict(choices), indent=1), "utf-8")
+            os.replace(new, self._path)
+        except OSError as error:
+            logger.warning("The settings cannot be written to %s: %s", self._path, error)
 
     def _read(self) -> dict[str, typing.Any]:
         if self._path is None or not self._path.exists():
@@ -121,27 +108,27 @@ class AlignmentStore:
         except (OSError, ValueError) as error:
             logger.warning("The settings %s cannot be read: %s", self._path, error)
             return {}
-        if not isinstance(data, dict) or not isinstance(data.get("responses", {}), dict):
+        if not isinstance(data, dict):
             logger.warning("The settings %s are not understood.", self._path)
             return {}
         return data
 
-    def _change(self, key: str, value: typing.Any) -> None:
-        with self._lock:
-            self._data = {**self._data, key: value}
-            if self._path is None:
-                return
-            new = self._path.with_suffix(".new")
-            try:
-                new.write_text(json.dumps(self._data, indent=1), "utf-8")
-                os.replace(new, self._path)
-            except OSError as error:
-                logger.warning("The settings cannot be written to %s: %s", self._path, error)
+
+def response_memory(folder: pathlib.Path | None) -> ResponseMemory:
+    """What alignments have learnt, in a JSON file of the folder; a file that cannot be read is begun anew."""
+    path = None if folder is None else folder / RESPONSES_NAME
+    try:
+        return ResponseMemory(path)
+    except (OSError, InvalidInputError) as error:
+        logger.warning("The learnt responses of the shift are not used: %s", error)
+        if path is not None:
+            path.replace(path.with_suffix(".unreadable"))
+        return ResponseMemory(path)
 
 
 _OPTIONAL_NUMBERS = {"largest_shift", "half_screen", "limit"}
 _NUMBERS = {"settle_ms", "tolerance"}
-_OPTIONAL_TEXTS = {"camera", "control", "policy"}
+_OPTIONAL_TEXTS = {"device", "camera", "control", "policy"}
 _TEXTS = {"axis", "detector_control", "camera_length_control"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections.abc
 import importlib
+import os
 import sys
 import typing
 
@@ -15,6 +16,9 @@ COMMANDS: typing.Final = {
     "app": "start Nion Swift with the plug-in",
     "demo": "make an adaptive scan and leave a Swift project and a picture of it",
     "replay": "rebuild the estimate and the picture of a run from its journal",
+    "align": "centre the bright-field disk without a window",
+    "benchmark": "compare policies in simulations",
+    "train": "train a model",
     "models": "list, show, verify and add models",
 }
 """Names and summaries of the sub-commands; the module of the same name has ``add_arguments`` and ``run``."""
@@ -36,13 +40,19 @@ def main(arguments: collections.abc.Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = _parser(words).parse_args(words)
-        return int(_module(options.command).run(options))
+        status = int(_module(options.command).run(options))
+        sys.stdout.flush()
+        return status
     except InvalidInputError as error:
         return _refuse(error, BAD_INPUT)
     except AdaptiveScanError as error:
         return _refuse(error, FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python must not try to write the rest as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def _refuse(error: AdaptiveScanError, status: int) -> int:

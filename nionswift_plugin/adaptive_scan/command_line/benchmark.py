@@ -1,0 +1,97 @@
+"""``adaptive-scan benchmark``: the figures by which the loops are compared, in seeded simulations.
+
+A benchmark is one entry of :data:`BENCHMARKS`: what it takes, and a function that runs it and returns its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import dataclasses
+import json
+import typing
+
+Figures = dict[str, typing.Any]
+
+
+def _add_alignment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--world", required=True, choices=["A", "B", "C"], help="family of worlds")
+    parser.add_argument("--trials", type=int, default=1000, metavar="N", help="trials a policy (default: 1000)")
+    parser.add_argument(
+        "--policy", action="append", metavar="NAME", help="a policy, or the name of a model; may be given repeatedly"
+    )
+
+
+def _run_alignment(options: argparse.Namespace) -> Figures:
+    from adaptive_core.alignment.benchmark import run_benchmark
+
+    return run_benchmark(options.world, options.trials, options.policy, options.seed, options.jobs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of one loop.
+
+    Attributes:
+        summary: one line of help.
+        add_arguments: its arguments besides ``--seed``, ``--jobs`` and ``--json``.
+        run: runs it; the figures, with a list of dictionaries under ``table``.
+        table: key of the figures' list that is printed as a table.
+    """
+
+    summary: str
+    add_arguments: collections.abc.Callable[[argparse.ArgumentParser], None]
+    run: collections.abc.Callable[[argparse.Namespace], Figures]
+    table: str
+
+
+BENCHMARKS: typing.Final = {
+    "alignment": Benchmark(
+        "centre the bright-field disk in simulated worlds", _add_alignment, _run_alignment, "policies"
+    ),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this command."""
+    names = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", title="benchmarks", required=True)
+    for name, benchmark in BENCHMARKS.items():
+        command = names.add_parser(name, help=benchmark.summary, description=benchmark.summary.capitalize() + ".")
+        benchmark.add_arguments(command)
+        command.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
+        command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+        command.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a benchmark and print its figures."""
+    benchmark = BENCHMARKS[options.benchmark]
+    figures = benchmark.run(options)
+    if options.json:
+        print(json.dumps(figures))
+        return 0
+    rows: list[Figures] = figures.pop(benchmark.table)
+    print(", ".join(f"{name} {value}" for name, value in figures.items()))
+    for line in _table(rows):
+        print(line)
+    return 0
+
+
+def _table(rows: list[Figures]) -> list[str]:
+    """Columns of text, the first one to the left and the others to the right."""
+    if not rows:
+        return []
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in cells
+    ]
+
+
+def _cell(value: typing.Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""``adaptive-scan train``: train a model; needs the extra ``train``, with PyTorch.
+
+The training is imported by name, since nothing that runs on a microscope may depend on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pathlib
+import typing
+
+from adaptive_core.errors import InvalidInputError
+
+_TRAINING = "adaptive_core.training"
+HYBRID = "hybrid"
+"""The alignment's own policy; its other configs are those of the paper's agent."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this command."""
+    loops = parser.add_subparsers(dest="loop", metavar="LOOP", title="loops", required=True)
+    partial_scan = loops.add_parser("partial-scan", help="train a generator or a policy of the partial scan")
+    alignment = loops.add_parser("alignment", help="train a policy that centres the bright-field disk")
+    for loop in (partial_scan, alignment):
+        loop.add_argument("--config", required=True, metavar="NAME", help="what to train, and how")
+        loop.add_argument("--minutes", type=float, metavar="M", help="length of the training (default: the config's)")
+        loop.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the run")
+    partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
+    partial_scan.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    alignment.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train and print the path of the model."""
+    if options.minutes is not None and not options.minutes > 0:
+        raise InvalidInputError(f"--minutes must be positive, not {options.minutes}.")
+    print({"partial-scan": _train_partial_scan, "alignment": _train_alignment}[options.loop](options))
+    return 0
+
+
+def _train_partial_scan(options: argparse.Namespace) -> pathlib.Path:
+    path: pathlib.Path = _training("partial_scan").train(
+        options.config, options.images, options.minutes, options.resume, options.out
+    )
+    return path
+
+
+def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
+    """The figures and the model of a run in one folder."""
+    folder = options.out or pathlib.Path("training-runs") / f"alignment-{options.config}"
+    is_hybrid = options.config == HYBRID
+    algorithm = _training("alignment.hybrid" if is_hybrid else "alignment.sac")
+    words = ["--log", str(folder), "--seed", str(options.seed)]
+    if is_hybrid:
+        model = folder / "alignment_hybrid.onnx"
+        if options.minutes is not None:
+            words += ["--cpu-seconds", str(60 * options.minutes)]
+    else:
+        model = folder / "alignment_sac.onnx"
+        if options.config not in algorithm.CONFIGS:
+            names = ", ".join([HYBRID, *sorted(algorithm.CONFIGS)])
+            raise InvalidInputError(f"There is no config {options.config!r}; there are {names}.")
+        if options.minutes is not None:
+            raise InvalidInputError("The paper's agent learns for the steps of its config, not for --minutes.")
+        words += ["--config", options.config]
+        if algorithm.CONFIGS[options.config].relearn_scale is not None:
+            algorithm.main(words)
+            return folder
+    algorithm.main([*words, "--model", str(model)])
+    return model
+
+
+def _training(name: str) -> typing.Any:
+    """A package or module of the training. Raises InvalidInputError where the packages that it needs are missing."""
+    try:
+        importlib.import_module("torch")
+        return importlib.import_module(f"{_TRAINING}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("adaptive_core"):
+            raise
+        raise InvalidInputError(
+            f"Training needs the package {error.name}; install it with: pip install 'nionswift-adaptive-scan[train]' "
+            "(in its repository: pip install '.[train]')."
+        ) from error
