@@ -129,21 +129,22 @@ class TwoPassPolicy:
 
     name = "Two passes: sparse grid, then atoms"
 
-    def __init__(self, share: float = 0.4) -> None:
-        self._share = share
+    def __init__(self, share: float = 0.4, defocus_A: float | None = None) -> None:
+        self._share, self._defocus_A = share, defocus_A
 
     def start(self, plan: PtychographyPlan) -> PolicyRun:
         if plan.subsequences < 2:
             raise InvalidInputError(f"Two passes need 2 sub-sequences or more, not {plan.subsequences}.")
         first = min(max(1, round(self._share * plan.subsequences)), plan.subsequences - 1)
-        return _TwoPassRun(plan, first)
+        return _TwoPassRun(plan, first, self._defocus_A)
 
 
 class _TwoPassRun:
-    def __init__(self, plan: PtychographyPlan, first: int) -> None:
+    def __init__(self, plan: PtychographyPlan, first: int, defocus_A: float | None) -> None:
         grid = positions.sparse_grid(first * plan.part, plan.calibration.fov_A)
-        self._moves = [Move(part) for part in np.split(grid, first)]
+        self._moves = [Move(part, defocus_A) for part in np.split(grid, first)]
         self._plan, self._first, self._found = plan, first, False
+        self._defocus_A = defocus_A
 
     def decide(self, observation: Observation) -> Move | None:
         if not self._moves and not self._found:
@@ -152,7 +153,7 @@ class _TwoPassRun:
             left = self._plan.subsequences - self._first
             atoms = positions.found_atoms(observation.image, left * self._plan.part)
             # Every sub-sequence spreads over all atoms.
-            self._moves, self._found = [Move(atoms[k::left]) for k in range(left)], True
+            self._moves, self._found = [Move(atoms[k::left], self._defocus_A) for k in range(left)], True
         return self._moves.pop(0) if self._moves else None
 
 

@@ -98,7 +98,7 @@ def test_a_window_of_a_larger_object_sees_what_the_same_object_alone_shows():
     large[40 : 40 + n, 50 : 50 + n] = small
     place = np.array([[n / 2 + 0.3, n / 2 - 0.2]])
     alone = ForwardModel(wave, place, (n, n), 50).patterns(transmission(small))
-    cut = ForwardModel(wave, place + [40, 50], (150, 150), 50).patterns(transmission(large))
+    cut = ForwardModel(wave, np.add(place, (40, 50)), (150, 150), 50).patterns(transmission(large))
     np.testing.assert_allclose(cut, alone, atol=2e-6)
 
 

@@ -69,7 +69,8 @@ def train(config: AutoencoderConfig, folder: pathlib.Path, resume: bool = False)
     generator = torch.Generator().manual_seed(config.seed + done)
     bank = reconstruction_bank(config, generator)
     began, losses = time.monotonic() - spent, []
-    while done < config.iterations and time.monotonic() - began < config.minutes * 60:
+    last = False
+    while not last and done < config.iterations:
         chosen = torch.randint(len(bank), (config.batch,), generator=generator)
         images = _turned(bank[chosen].to(config.device), int(torch.randint(8, (), generator=generator)))
         loss = (network(images) - images).square().mean()
@@ -78,8 +79,9 @@ def train(config: AutoencoderConfig, folder: pathlib.Path, resume: bool = False)
         optimizer.step()
         losses.append(float(loss.detach()))
         done += 1
-        if done % 200 == 0 or done == config.iterations:
-            elapsed = time.monotonic() - began
+        elapsed = time.monotonic() - began
+        last = done == config.iterations or elapsed > config.minutes * 60
+        if last or done % 200 == 0:
             run.log({"iteration": done, "seconds": elapsed, "error": sum(losses) / len(losses)})
             losses = []
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}

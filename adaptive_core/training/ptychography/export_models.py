@@ -39,9 +39,8 @@ def export_encoder(network: Autoencoder, path: pathlib.Path, name: str, **card: 
     """Write the encoding half of an autoencoder."""
     side = network.size.image_px
     model = to_onnx(Encoder(network), {"potential": torch.randn(1, 1, side, side)}, ("code",))
-    write_model(
-        path, model, ModelCard(kind="ptychography_encoder", name=name, licence=LICENCE, sources=SOURCES, **card)
-    )
+    details = ModelCard(kind="ptychography_encoder", name=name, licence=LICENCE, sources=SOURCES, **card)
+    write_model(path, write_card(model, details))
 
 
 def export_policy(

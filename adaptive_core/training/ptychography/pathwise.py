@@ -147,7 +147,8 @@ def train(
     generator = torch.Generator(config.device).manual_seed(config.seed + done)
     began = time.monotonic() - spent
     qualities: dict[float, list[float]] = {dose: [] for dose in config.doses}
-    while done < config.iterations and time.monotonic() - began < config.minutes * 60:
+    last = False
+    while not last and done < config.iterations:
         fraction = config.doses[done % len(config.doses)]
         world.electrons = settings.electrons * fraction
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
@@ -161,9 +162,10 @@ def train(
         optimizer.step()
         done += 1
         qualities[fraction].append(float(quality.detach()))
-        if done % 30 == 0 or done == config.iterations:
-            elapsed = time.monotonic() - began
-            means = {f"ssim_at_{dose:g}": float(np.mean(values)) for dose, values in qualities.items()}
+        elapsed = time.monotonic() - began
+        last = done == config.iterations or elapsed > config.minutes * 60
+        if last or done % 30 == 0:
+            means = {f"ssim_at_{dose:g}": float(np.mean(values or [np.nan])) for dose, values in qualities.items()}
             defocus = {"defocus_A": 100 * float(policy.defocus[0].detach())}
             run.log({"iteration": done, "seconds": elapsed, **means, **defocus})
             qualities = {dose: [] for dose in config.doses}

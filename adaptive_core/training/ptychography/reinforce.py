@@ -186,7 +186,8 @@ def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, r
     generator = torch.Generator(config.device).manual_seed(config.seed + 1 + done)
     began, sigma = time.monotonic() - spent, 2 * config.sigma
     rows: list[dict[str, float]] = []
-    while done < config.iterations and time.monotonic() - began < config.minutes * 60:
+    last = False
+    while not last and done < config.iterations:
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
         episode = play(world, world.region(chosen), encoder, policy, sigma, generator)
         reward = rewards(world, episode, config)
@@ -197,8 +198,9 @@ def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, r
         optimizer.step()
         done += 1
         rows.append(_figures(world, chosen, episode, reward))
-        if done % 20 == 0 or done == config.iterations:
-            elapsed = time.monotonic() - began
+        elapsed = time.monotonic() - began
+        last = done == config.iterations or elapsed > config.minutes * 60
+        if last or done % 20 == 0:
             mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
             run.log({"iteration": done, "seconds": elapsed, **mean})
             rows = []

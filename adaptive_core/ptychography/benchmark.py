@@ -1,0 +1,229 @@
+"""Position sets against each other, on regions that were never trained on, by two protocols.
+
+``paper``: the papers' reconstruction, five plain iterations with one small fixed step, everything in focus.
+``honest``: the good reconstruction, each set with its own tuned number of epochs and its own best defocus.
+
+Q is the relative gain in SSIM over the sparse grid of the same protocol and dose; it is given for the SSIM against the
+reconstruction from the full data, as in the papers, and against the true potential.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import typing
+
+import numpy as np
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography import episode, metrics, positions, reconstruction
+from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED
+from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
+from adaptive_core.ptychography.policy import Policy, StaticPolicy, TwoPassPolicy
+from adaptive_core.ptychography.reconstruction import Reconstruction
+from adaptive_core.ptychography.scan_data import ScanData
+from adaptive_core.ptychography.stand_ins import SimulatedScanner
+from adaptive_core.simulation.ptychography_probe import FloatArray
+
+PROTOCOLS = ("paper", "honest")
+BASELINE = "sparse_grid"
+DOSES: collections.abc.Mapping[str, tuple[float, ...]] = {"paper": (1.0,), "honest": (0.1, 1.0)}
+"""Fractions of the papers' dose at which each protocol compares."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What was found to suit a position set: defocus (A; None for what the policy says) and epochs."""
+
+    defocus_A: float | None
+    epochs: int
+
+
+TUNED: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
+"""By specimen, dose and position set; made by :func:`tune` on regions that neither train nor test."""
+DEFAULT_TUNED: collections.abc.Mapping[float, Tuned] = {0.1: Tuned(130.0, 5), 1.0: Tuned(100.0, 12)}
+TUNING_SEED = 900_000
+TUNING_DEFOCUS_A = (0.0, 20.0, 50.0, 80.0, 100.0, 120.0, 140.0, 160.0, 200.0)
+TUNING_EPOCHS = (4, 5, 6, 8, 12, 20)
+
+
+def _jittered(seed: int) -> collections.abc.Callable[[int, positions.Region], FloatArray]:
+    return lambda count, fov_A: positions.random(count, fov_A, np.random.default_rng(seed))
+
+
+def policies(defocus_A: float | None, seed: int) -> dict[str, Policy]:
+    """The baselines by name, all at one defocus."""
+    return {
+        BASELINE: StaticPolicy("Sparse grid", positions.sparse_grid, defocus_A),
+        "halton": StaticPolicy("Halton", positions.halton, defocus_A),
+        "random": StaticPolicy("Random", _jittered(seed), defocus_A),
+        "two_pass": TwoPassPolicy(defocus_A=defocus_A),
+    }
+
+
+def run(
+    specimen: str,
+    protocol: str,
+    regions: int,
+    adaptive: collections.abc.Mapping[str, Policy] | None = None,
+    seed: int = 0,
+    full_data: bool = True,
+    progress: collections.abc.Callable[[int, int], None] | None = None,
+) -> dict[str, typing.Any]:
+    """Compare every position set on ``regions`` regions.
+
+    Args:
+        specimen: name of the experiment.
+        protocol: one of :data:`PROTOCOLS`.
+        regions: number of regions, seeds from ``BENCHMARK_SEED + seed`` on.
+        adaptive: learned policies by name.
+        seed: of the regions and the noise.
+        full_data: compare with the reconstruction from the full data too, which takes most of the time; without it
+            ``ssim_full`` and the Q by it are None.
+        progress: called after each region.
+
+    Returns:
+        ``specimen, protocol, regions, seed`` and ``positions``: for each dose and position set ``positions`` (its
+        name),
+        ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``, ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half
+        width), the same with ``q_truth_``, ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``,
+        ``defocus_A`` and ``epochs``.
+    """
+    if protocol not in PROTOCOLS:
+        raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
+    if regions < 1:
+        raise InvalidInputError(f"A benchmark needs 1 region or more, not {regions}.")
+    settings = experiment(specimen)
+    learned = dict(adaptive or {})
+    names = [*policies(None, 0), *(["defocused_sparse_grid"] if protocol == "paper" else []), *learned]
+    scores: dict[tuple[float, str], list[dict[str, float]]] = {}
+    for index in range(regions):
+        region = SimulatedRegion(settings, BENCHMARK_SEED + seed + index)
+        truth = region.truth()
+        full = full_image(region, seed + index).phase(settings.pixel_A) if full_data else None
+        for dose in DOSES[protocol]:
+            phases = {
+                name: _image(region, name, protocol, dose, learned.get(name), seed + index).phase(settings.pixel_A)
+                for name in names
+            }
+            if full is not None and dose == 1.0:
+                phases["full_raster"] = full
+            for name, phase in phases.items():
+                score = {
+                    "truth": metrics.phase_ssim(phase, truth),
+                    "resolution": metrics.resolution_A(phase, truth, settings.pixel_A),
+                }
+                if full is not None:
+                    score["full"] = metrics.phase_ssim(phase, full)
+                scores.setdefault((dose, name), []).append(score)
+        if progress is not None:
+            progress(index + 1, regions)
+    rows = [_row(settings, protocol, dose, name, scores, learned, full_data) for dose, name in scores]
+    return {"specimen": specimen, "protocol": protocol, "regions": regions, "seed": seed, "positions": rows}
+
+
+def full_image(region: SimulatedRegion, seed: int) -> Reconstruction:
+    """The reconstruction from all positions of the conventional scan, in focus at the papers' exposure."""
+    rng = np.random.default_rng(seed)
+    data = region.measure(region.settings.full_positions_A(), None, rng)
+    return reconstruction.final(data, settings=reconstruction.DENSE)
+
+
+def scan(region: SimulatedRegion, policy: Policy, dose: float, seed: int) -> ScanData:
+    """Everything that a policy measures in a region, at a fraction of the papers' dose."""
+    settings = region.settings
+    scanner = SimulatedScanner(region, settings.electrons * dose, seed)
+    plan = episode.make_plan(scanner, settings.positions, settings.subsequences)
+    data = None
+    for step in episode.run(scanner, policy, plan):
+        data = step.data
+    if data is None:
+        raise InvalidInputError(f"{policy.name} measured nothing.")
+    return data
+
+
+def tuned(specimen: str, dose: float, name: str) -> Tuned:
+    """What was found for a position set, or what suits most."""
+    return TUNED.get((specimen, dose, name), DEFAULT_TUNED[dose])
+
+
+def tune(specimen: str, dose: float, name: str, policy: Policy | None = None, regions: int = 4) -> Tuned:
+    """The best defocus and number of epochs of a set, by the mean SSIM against the truth on regions kept for that."""
+    settings = experiment(specimen)
+    best, found = -1.0, None
+    places = [SimulatedRegion(settings, TUNING_SEED + index) for index in range(regions)]
+    truths = [region.truth() for region in places]
+    for defocus_A in TUNING_DEFOCUS_A if policy is None else (None,):
+        data = []
+        for index, region in enumerate(places):
+            chosen = policies(defocus_A, index)[name] if policy is None else policy
+            data.append(scan(region, chosen, dose, index))
+        for epochs in TUNING_EPOCHS:
+            each = [
+                metrics.phase_ssim(final_image(one, epochs).phase(settings.pixel_A), truth)
+                for one, truth in zip(data, truths, strict=True)
+            ]
+            if (quality := float(np.mean(each))) > best:
+                best, found = quality, Tuned(defocus_A, epochs)
+    if found is None:
+        raise InvalidInputError(f"Nothing could be tuned for {name}.")
+    return found
+
+
+def final_image(data: ScanData, epochs: int) -> Reconstruction:
+    """The final reconstruction with a number of epochs."""
+    return reconstruction.final(data, settings=dataclasses.replace(reconstruction.FINAL, epochs=epochs))
+
+
+def _image(
+    region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
+) -> Reconstruction:
+    choice = tuned(region.settings.specimen, dose, name)
+    if protocol == "paper":
+        defocus_A = (
+            tuned(region.settings.specimen, dose, BASELINE).defocus_A if name == "defocused_sparse_grid" else None
+        )
+        policy = learned or policies(defocus_A, seed)[name.removeprefix("defocused_")]
+        return reconstruction.rop(scan(region, policy, dose, seed))
+    policy = learned or policies(choice.defocus_A, seed)[name]
+    return final_image(scan(region, policy, dose, seed), choice.epochs)
+
+
+def _row(
+    settings: Experiment,
+    protocol: str,
+    dose: float,
+    name: str,
+    scores: dict[tuple[float, str], list[dict[str, float]]],
+    learned: dict[str, Policy],
+    full_data: bool,
+) -> dict[str, typing.Any]:
+    own, base = scores[dose, name], scores[dose, BASELINE]
+
+    def mean(key: str) -> float:
+        return float(np.mean([score[key] for score in own]))
+
+    def gains(key: str) -> dict[str, float]:
+        each = [metrics.relative_gain(a[key], b[key]) for a, b in zip(own, base, strict=True)]
+        middle, spread, half = metrics.mean_with_interval(each)
+        return {"mean": middle, "sd": spread, "ci95": half}
+
+    by_full = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
+    count = settings.grid**2 if name == "full_raster" else settings.positions
+    choice = tuned(settings.specimen, dose, name)
+    finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]
+    fov = (settings.fov_A, settings.fov_A)
+    return {
+        "positions": name,
+        "count": count,
+        "adaptive": name in learned or name == "two_pass",
+        "ssim_full": mean("full") if full_data else None,
+        "ssim_truth": mean("truth"),
+        **{f"q_ssim_{key}": value for key, value in by_full.items()},
+        **{f"q_truth_{key}": value for key, value in gains("truth").items()},
+        "q_resolution_mean": float(np.mean(finer)),
+        "frc_resolution_A": mean("resolution"),
+        "dose_e_per_A2": metrics.dose_e_per_A2(count, settings.electrons * dose, fov),
+        "defocus_A": None if name in learned else (choice.defocus_A if protocol == "honest" else 0.0),
+        "epochs": choice.epochs if protocol == "honest" else None,
+    }
