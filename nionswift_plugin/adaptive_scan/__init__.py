@@ -36,7 +36,7 @@ class AdaptiveScanExtension:
             PANEL_ID,
             "Adaptive Scan",
             ["left", "right"],
-            "right",
+            "left",
             {"min-width": 320, "height": 60},
         )
         self._application = api_broker.get_api(version="1", ui_version="1").application._application

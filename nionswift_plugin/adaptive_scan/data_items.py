@@ -29,6 +29,11 @@ MEASURED, COMPLETED, UNCERTAINTY, PATH = "measured", "completed", "uncertainty",
 ROLES = (COMPLETED, MEASURED, PATH, UNCERTAINTY)
 """What a scan shows, in the order in which it takes free display panels."""
 
+RASTER, DIFFERENCE = "raster", "difference"
+"""What a verification shows."""
+_PAIRS = {RASTER: MEASURED, DIFFERENCE: UNCERTAINTY, MEASURED: RASTER, UNCERTAINTY: DIFFERENCE}
+"""Results that take each other's places, so that a completion and its verification are seen side by side."""
+
 METADATA_KEY = "adaptive_scan"
 
 Metadata = dict[str, typing.Any]
@@ -283,7 +288,7 @@ def add_item(
 def show_items(
     document_controller: DocumentController.DocumentController, items: collections.abc.Sequence[DataItem.DataItem]
 ) -> Steps:
-    """Show items that are not shown yet in the panels of earlier results of their kind, else in empty panels.
+    """Show items that are not shown yet where earlier results of their kind are, else in empty panels.
 
     The first one, if there is no such place for it, takes the selected panel.
     """
@@ -294,8 +299,10 @@ def show_items(
         panels = list(workspace.display_panels)
         if any(panel.data_item is item for panel in panels):
             continue
-        places = [panel for panel in panels if panel.data_item is not None and _kind(panel.data_item) == _kind(item)]
+        kind = _kind(item)
+        places = [panel for panel in panels if panel.data_item is not None and _kind(panel.data_item) == kind]
         places += [panel for panel in panels if panel.is_result_panel]
+        places += [p for p in panels if p.data_item is not None and _kind(p.data_item) == _SHARED_PLACES.get(kind)]
         if number == 0:
             places += [panel for panel in (document_controller.selected_display_panel, *panels) if panel is not None]
         if places:
@@ -307,3 +314,6 @@ def show_items(
 def _kind(item: DataItem.DataItem) -> str:
     """The title of a result without its number."""
     return item.title.rstrip(" 0123456789") if METADATA_KEY in item.metadata else str(item.uuid)
+
+
+_SHARED_PLACES = {item_title(one): item_title(other) for one, other in _PAIRS.items()}

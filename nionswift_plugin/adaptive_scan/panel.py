@@ -18,6 +18,10 @@ from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
 TITLE = "Adaptive Scan"
 
+_WIDTH = 376
+_LEAST_HEIGHT = 440
+"""All of the first section; below Swift's data panel it fits a screen of 900 px. The rest is scrolled."""
+
 
 class AdaptiveScanPanel(Panel.Panel):
     """The panel in one window of Swift.
@@ -75,16 +79,21 @@ class _Sections(Declarative.Handler):
         super().__init__()
         self._sections = {f"section-{index}": section for index, section in enumerate(sections)}
         u = Declarative.DeclarativeUI()
-        self.ui_view = u.create_column(
-            *(
-                u.create_section(
-                    u.create_component_instance(identifier=identifier), title=section.title, expanded="expanded"
-                )
-                for identifier, section in self._sections.items()
+        self.ui_view = u.create_scroll_area(
+            u.create_column(
+                *(
+                    u.create_section(
+                        u.create_component_instance(identifier=identifier), title=section.title, expanded="expanded"
+                    )
+                    for identifier, section in self._sections.items()
+                ),
+                u.create_stretch(),
+                margin=8,
+                spacing=8,
             ),
-            u.create_stretch(),
-            margin=8,
-            spacing=8,
+            horizontal_scroll_bar_policy="off",
+            min_width=_WIDTH,
+            min_height=_LEAST_HEIGHT,
         )
 
     def create_handler(self, component_id: str, **kwargs: typing.Any) -> typing.Any:

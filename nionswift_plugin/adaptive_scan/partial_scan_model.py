@@ -40,9 +40,6 @@ from nionswift_plugin.adaptive_scan.settings_text import (
 
 REFRESH_S = 1.0
 """How often the panel looks whether Swift's own settings have changed."""
-_FIRST_OVERHEAD_S = 0.002
-"""Time of a segment beyond its probes, before one has been measured."""
-
 REGIONS = tuple(RegionKind)
 BUDGETS = tuple(BudgetKind)
 
@@ -89,7 +86,7 @@ class PartialScanModel(Observable.Observable):
         self.channel_names: list[str] = []
         self._closed = False
         self._changing_menus = False
-        self._overhead_s = _FIRST_OVERHEAD_S
+        self._overheads_s: dict[tuple[typing.Any, ...], float] = {}
         self._post_lock = threading.Lock()
         self._background = Background(self._post)
         self.models = ModelChoices(self, folders.models, self._background, self._post)
@@ -295,15 +292,17 @@ class PartialScanModel(Observable.Observable):
         )
 
     def _prediction_line(self, prepared: PreparedScan) -> str:
-        prediction = prepared.prediction
-        seconds = prediction.beam_s + prediction.segments * self._overhead_s
-        setup = prepared.plan.setup
+        prediction, setup = prepared.prediction, prepared.plan.setup
+        overhead_s = self._overheads_s.get(_pace(prepared))
+        seconds = time_text(prediction.beam_s + prediction.segments * (overhead_s or 0.0))
+        if overhead_s is None:
+            seconds = f"{seconds} and decisions"
         height, width = setup.size_px
         beam = "" if setup.beam_current_pa is None else f" at {setup.beam_current_pa:.3g} pA"
         return (
             f"{prediction.probes} probes of {setup.dwell_us:g} \N{MICRO SIGN}s "
             f"on {height} \N{MULTIPLICATION SIGN} {width} px: {100 * prediction.coverage:.3g} %\n"
-            f"{dose_text(prediction.dose_e_per_A2)}{beam}, about {time_text(seconds)}"
+            f"{dose_text(prediction.dose_e_per_A2)}{beam}, {seconds}"
         )
 
     # What changes by itself.
@@ -328,8 +327,8 @@ class PartialScanModel(Observable.Observable):
             self._notify("button_text", "is_idle", "can_go_on", "has_other_channels")
         elif name == "outcome":
             outcome = self.session.outcome
-            if outcome is not None and outcome.overhead_s is not None:
-                self._overhead_s = outcome.overhead_s
+            if outcome is not None and outcome.prepared is not None and outcome.overhead_s is not None:
+                self._overheads_s[_pace(outcome.prepared)] = outcome.overhead_s
 
     def _devices_changed(self, _source: HardwareSource.HardwareSource) -> None:
         """A device came or went, on any thread."""
@@ -379,6 +378,12 @@ _SHOWN_SETTINGS = (
     "budget_index",
     "restart_view",
 )
+
+
+def _pace(prepared: PreparedScan) -> tuple[typing.Any, ...]:
+    """What the time of a segment beyond its probes depends on."""
+    models = prepared.models
+    return prepared.source.hardware_source_id, models.policy.name, models.generator.name, prepared.plan.setup.size_px
 
 
 def _ignore(result: None) -> None:

@@ -20,6 +20,8 @@ from nionswift_plugin.adaptive_scan.acquisition import Outcome, Progress, ScanRu
 from nionswift_plugin.adaptive_scan.background import Post, StepQueue, Steps
 from nionswift_plugin.adaptive_scan.data_items import (
     COMPLETED,
+    DIFFERENCE,
+    RASTER,
     Frame,
     Metadata,
     ResultItems,
@@ -209,10 +211,10 @@ class ScanSession(Observable.Observable):
             "psnr_db": verification.psnr_db if np.isfinite(verification.psnr_db) else None,
             "ssim": verification.ssim,
         }
-        suffix = free_suffix(document_model, "raster")
+        suffix = free_suffix(document_model, RASTER)
         items = [
             add_item(document_model, f"{item_title(role)}{suffix}", frame.xdata(data, channel, figures))
-            for role, data in (("raster", verification.raster), ("difference", verification.difference))
+            for role, data in ((DIFFERENCE, verification.difference), (RASTER, verification.raster))
         ]
         self._steps.add(show_items(self.document_controller, items))
         ssim = "" if verification.ssim is None else f", SSIM {verification.ssim:.3f}"
@@ -306,6 +308,8 @@ def time_text(seconds: float) -> str:
     """A time as the operator reads it."""
     if seconds >= 90:
         return f"{seconds / 60:.1f} min"
+    if seconds < 0.1:
+        return "less than 0.1 s"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
