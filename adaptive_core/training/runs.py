@@ -15,7 +15,7 @@ from adaptive_core.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
 
-_BUDGET_FIELDS = frozenset({"minutes", "iterations", "images", "threads", "scored_crops"})
+_FREE_FIELDS = frozenset({"minutes", "iterations", "images", "threads", "scored_crops", "policy"})
 
 
 class RunFolder:
@@ -23,7 +23,7 @@ class RunFolder:
 
     Args:
         path: the folder; made if there is none.
-        config: the algorithm's arguments; those that are neither budget nor scoring must agree with a checkpoint.
+        config: the algorithm's arguments; all but _FREE_FIELDS must agree with a checkpoint.
     """
 
     def __init__(self, path: pathlib.Path, config: typing.Any) -> None:
@@ -51,7 +51,7 @@ class RunFolder:
         checkpoint: dict[str, typing.Any] = torch.load(self._checkpoint, weights_only=True)
         for name, value in self.config.items():
             found = checkpoint["config"].get(name)
-            if name not in _BUDGET_FIELDS and found != _plain(value):
+            if name not in _FREE_FIELDS and found != _plain(value):
                 raise InvalidInputError(f"The checkpoint in {self.path} has {name} = {found!r}, not {_plain(value)!r}.")
         return checkpoint
 

@@ -1,5 +1,6 @@
 """Each algorithm with a tiny budget: it learns, resumes, refuses what it must, and exports what it trained."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -104,17 +105,26 @@ def test_exported_policy_equals_the_network():
 
 
 def test_policy_trains_resumes_and_exports(tmp_path, tiny_generator):
-    # Two iterations of imitation, then two of the gradient.
-    settings = {"generator": tiny_generator, "batch": 2, "imitation": 2, "anchor": 0.0, "validation_crops": 1}
-    path = path_gradient.train(PathGradientConfig(iterations=4, **settings), tmp_path / "run")
+    settings = {"generator": tiny_generator, "batch": 2, "validation_crops": 1}
+    path = path_gradient.train(PathGradientConfig(iterations=2, **settings), tmp_path / "run")
     model = LoadedModel(path.read_bytes(), path)
     assert model.card.action == "direction"
     assert model.card.observes == ("values", "position", "remaining")
-    path_gradient.train(PathGradientConfig(iterations=5, **settings), tmp_path / "run", resume=True)
+    path_gradient.train(PathGradientConfig(iterations=3, **settings), tmp_path / "run", resume=True)
     rows = (tmp_path / "run" / "curve.csv").read_text().splitlines()
-    assert rows[-1].startswith("5,")
-    assert rows[0] == "iteration,seconds,imitation,training,validation"
+    assert rows[-1].startswith("3,")
+    assert rows[0] == "iteration,seconds,training,validation"
     assert np.isfinite(float(rows[-1].split(",")[-1]))
+
+
+def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):
+    policy = tmp_path / "policy.onnx"
+    policy.write_bytes(path_gradient.export_model(RecurrentPolicy(), {}))
+    config = GeneratorConfig(iterations=1, validation_crops=0, **TINY)
+    generator.train(config, tmp_path / "run")
+    longer = dataclasses.replace(config, iterations=3, policy=policy)
+    path = generator.train(longer, tmp_path / "run", resume=True)
+    assert LoadedModel(path.read_bytes(), path).card.training["config"]["policy"] == "policy.onnx"
 
 
 def test_train_by_name(tmp_path):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import collections.abc
+
 import numpy as np
 import torch
 
-from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, blur, random_crop, to_unit_range
+from adaptive_core.scan_path import FloatArray
+from adaptive_core.training.partial_scan.images import (
+    FloatImage,
+    ImageSet,
+    blur,
+    random_crop,
+    to_unit_range,
+    validation_crops,
+)
 from adaptive_core.training.partial_scan.paths import random_path
 from adaptive_core.training.partial_scan.scans import measure, partial_scan, splat
 from adaptive_core.training.partial_scan.synthetic import synthetic_image
@@ -65,20 +75,44 @@ class TruthSource:
         return np.stack([augment(self._pool[i], self._rng) for i in chosen])
 
 
+def held_out_truths(images: ImageSet | None, count: int, seed: int = 1, size_px: int = 96) -> FloatImage:
+    """Truths (count, size_px, size_px) that training never sees: crops of held-out images, or procedural ones."""
+    if images is not None:
+        return validation_crops(images, size_px, count, seed)[0]
+    return TruthSource(None, size_px, np.random.default_rng([123456, seed])).draw(count)
+
+
+Walker = collections.abc.Callable[[FloatImage], FloatArray]
+"""Chooses positions, shape (n, 2) px, on a truth."""
+
+
 def partial_batch(
-    truths: FloatImage, rng: np.random.Generator, noise_free: float = 0.5, soft: float = 0.12
+    truths: FloatImage,
+    rng: np.random.Generator,
+    noise_free: float = 0.5,
+    soft: float = 0.12,
+    walker: Walker | None = None,
+    walks: float = 0.25,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Partial scans of truths, shape (B, H, W), along random paths at random dose.
+    """Partial scans of truths along random paths at random dose.
+
+    Args:
+        truths: shape (B, H, W), in [-1, 1].
+        rng: source of all randomness.
+        noise_free: fraction of scans without shot noise.
+        soft: fraction of scans that are splatted with bilinear weights, so that the generator also serves as the
+            differentiable model through which a policy learns.
+        walker: chooses the positions of a part of the scans; None for none.
+        walks: the size of that part.
 
     Returns:
         The generator's input (B, 2, H, W), and the mean and standard deviation of the measured values, (B, 1, 1, 1).
-        A fraction ``soft`` of the scans is splatted with bilinear weights, so that the generator also serves as the
-        differentiable model through which a policy learns.
     """
     size_px = (truths.shape[1], truths.shape[2])
     partials, moments = [], []
     for truth in truths:
-        positions = random_path(size_px, rng)
+        is_walk = walker is not None and rng.random() < walks
+        positions = walker(truth) if walker is not None and is_walk else random_path(size_px, rng)
         dose = None if rng.random() < noise_free else float(np.exp(rng.uniform(*np.log(DOSE_RANGE))))
         values = measure(truth, positions, dose, rng)
         scan = partial_scan(values, positions, size_px)

@@ -7,7 +7,6 @@ end of the last, and a component of a direction that would leave the region is r
 from __future__ import annotations
 
 import dataclasses
-import typing
 
 import torch
 
@@ -26,14 +25,12 @@ class Rollout:
         values: (B, N) measured values in units of the truth.
         ends: (B, T + 1, 2) px, the centre and the end of each segment.
         directions: (B, T, 2) unit vectors that were carried out, before reflection.
-        proposals: (B, T, 2) unit vectors as the policy gave them, without exploration.
     """
 
     positions: torch.Tensor
     values: torch.Tensor
     ends: torch.Tensor
     directions: torch.Tensor
-    proposals: torch.Tensor
 
     def standardisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (B, 1) of all measured values."""
@@ -72,10 +69,6 @@ def turned(direction: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     return torch.stack([cos * y + sin * x, cos * x - sin * y], dim=-1)
 
 
-Teacher = typing.Callable[[int, torch.Tensor], torch.Tensor]
-"""Gives unit directions (B, 2) for the segment's number and where it starts, (B, 2) px."""
-
-
 def rollout(
     policy: RecurrentPolicy,
     truths: torch.Tensor,
@@ -83,8 +76,6 @@ def rollout(
     noise_rad: float = 0.0,
     dose: torch.Tensor | None = None,
     nearest: bool = False,
-    teacher: Teacher | None = None,
-    teacher_share: float = 0.0,
 ) -> Rollout:
     """Walk over truths, shape (B, H, W) in [-1, 1].
 
@@ -94,7 +85,6 @@ def rollout(
         noise_rad: scale of the Ornstein-Uhlenbeck exploration that turns directions (Ede 2021, Eqs. 2-3).
         dose: electrons a probe, (B, 1), for shot noise; None for none.
         nearest: measure pixels as a scan does, instead of interpolating, for a score.
-        teacher: whose directions are carried out in a part ``teacher_share`` of the walks instead.
     """
     batch, height, width = truths.shape
     size = torch.tensor([height, width], dtype=torch.float32)
@@ -103,16 +93,12 @@ def rollout(
     state = torch.zeros(batch, policy.state_size)
     observed = torch.zeros(batch, PROBES_PER_SEGMENT)
     angle = torch.zeros(batch)
-    taught = torch.rand(batch, 1) < teacher_share
-    ends, paths, values, directions, proposals = [position], [], [], [], []
+    ends, paths, values, directions = [position], [], [], []
     for step in range(segments):
         remaining = torch.full((batch, 1), 1 - step / segments)
         # No gradient flows into what the policy sees, as in the paper: it would pass through every step of the walk.
         out, state = policy(observed.detach(), position.detach() / size * 2 - 1, remaining, state)
-        proposals.append(unit(out))
-        direction = proposals[-1]
-        if teacher is not None:
-            direction = torch.where(taught, teacher(step, position.detach()), direction)
+        direction = unit(out)
         if noise_rad:
             angle = 0.9 * angle + noise_rad * torch.randn(batch)
             direction = turned(direction, angle)
@@ -123,13 +109,11 @@ def rollout(
             measured = measured + _shot_noise(measured.detach(), dose)
         paths.append(path)
         values.append(measured)
-        position = path[:, -1] if teacher is None else path[:, -1].detach()
+        position = path[:, -1]
         ends.append(position)
         mean, sd = standardisation(torch.cat(values, 1))
         observed = (measured - mean) / sd
-    return Rollout(
-        torch.cat(paths, 1), torch.cat(values, 1), *(torch.stack(rows, 1) for rows in (ends, directions, proposals))
-    )
+    return Rollout(torch.cat(paths, 1), torch.cat(values, 1), *(torch.stack(rows, 1) for rows in (ends, directions)))
 
 
 def _shot_noise(values: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:

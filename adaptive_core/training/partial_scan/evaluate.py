@@ -21,6 +21,7 @@ import torch
 
 from adaptive_core import static_path
 from adaptive_core.model_library import ModelLibrary
+from adaptive_core.partial_scan.generator import Generator as ScanGenerator
 from adaptive_core.partial_scan.generator import InterpolatingGenerator, OnnxGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.partial_scan.partial_image import PartialImage
@@ -100,7 +101,7 @@ def errors(
     )
 
 
-def policy_positions(policy: OnnxPolicy, generator: OnnxGenerator, truth: FloatImage, segments: int) -> FloatArray:
+def policy_positions(policy: OnnxPolicy, generator: ScanGenerator, truth: FloatImage, segments: int) -> FloatArray:
     """Where a policy goes on the truth, shape (n, 2) px: the scan loop's own decisions, without a device."""
     size_px = (truth.shape[0], truth.shape[1])
     plan = policy.plan(ScanPlan(ScannerSetup(size_px, None, 1.0, ("truth",)), Budget(segments=segments)))

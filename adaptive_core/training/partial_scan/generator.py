@@ -21,12 +21,18 @@ import torch
 
 from adaptive_core import model_card
 from adaptive_core.errors import ModelError
+from adaptive_core.model_library import LoadedModel
+from adaptive_core.partial_scan.generator import InterpolatingGenerator
+from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.scan_path import FloatArray
 from adaptive_core.training.export import read_weights, to_onnx, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate
-from adaptive_core.training.partial_scan.data import TruthSource, partial_batch
-from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images, validation_crops
+from adaptive_core.training.partial_scan.data import TruthSource, Walker, held_out_truths, partial_batch
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
+from adaptive_core.training.partial_scan.paths import PROBES_PER_SEGMENT
+from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.runs import RunFolder
 
 MODEL_NAME = "partial_scan_generator"
@@ -40,6 +46,8 @@ class GeneratorConfig:
         images: folder of real images; None trains on procedural images only.
         minutes: length of the training; the learning rate decays over it.
         iterations: largest number of iterations.
+        policy: ONNX file of a policy whose walks are a part of the paths; None for random paths only. A generator that
+            was trained before can go on with the policy that was trained through it.
         seed: of the network's initial weights, data and paths.
         learning_rate: highest learning rate of Adam, reached after ``warm_up`` iterations.
         batch: scans an iteration at 96 x 96 px; larger ones come in proportionally smaller batches.
@@ -57,6 +65,7 @@ class GeneratorConfig:
     images: pathlib.Path | None = None
     minutes: float = 45.0
     iterations: int = 1_000_000
+    policy: pathlib.Path | None = None
     seed: int = 1
     learning_rate: float = 1.5e-3
     warm_up: int = 300
@@ -100,11 +109,12 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     held_out = None if config.images is None else load_images(config.images, "validation")
     checkpoint = run.open(resume)
     rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
+    walker = None if config.policy is None else _walker(config.policy, rng)
     sources = [TruthSource(images, size, rng) for size in config.sizes_px]
 
     def step(network: Generator, _iteration: int, _progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         truths = _truths(config, sources, rng)
-        partial, mean, sd = partial_batch(truths, rng)
+        partial, mean, sd = partial_batch(truths, rng, walker=walker)
         partial = partial.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             total, mse = loss(network, torch.from_numpy(truths)[:, None], partial, mean, sd, config.error_weight)
@@ -131,16 +141,25 @@ def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.
     return truths[:, :height]
 
 
+def _walker(path: pathlib.Path, rng: np.random.Generator) -> Walker:
+    """Where a policy goes, up to a random stage of its scan."""
+    policy = OnnxPolicy(LoadedModel(path.read_bytes(), path))
+
+    def walk(truth: FloatImage) -> FloatArray:
+        whole = evaluate.probes_of((truth.shape[0], truth.shape[1])) // PROBES_PER_SEGMENT
+        segments = whole if rng.random() < 0.6 else int(rng.integers(2, 2 * whole))
+        return evaluate.policy_positions(policy, InterpolatingGenerator("nearest"), truth, segments)
+
+    return walk
+
+
 def _validation(
     held_out: ImageSet | None, config: GeneratorConfig
 ) -> collections.abc.Callable[[Generator], dict[str, float]]:
     """Errors of a network along static paths on held-out images (procedural ones where there are none)."""
     if config.validation_crops == 0:
         return lambda _network: {}
-    if held_out is not None:
-        truths, _ = validation_crops(held_out, 96, config.validation_crops, seed=1)
-    else:
-        truths = TruthSource(None, 96, np.random.default_rng(12345)).draw(config.validation_crops)
+    truths = held_out_truths(held_out, config.validation_crops)
     walks = {name: evaluate.static_positions(name, (96, 96), 400) for name in ("spiral", "uniform-grid")}
     return lambda network: {
         name: float(evaluate.errors(evaluate.torch_completion(network), truths, positions).mean())
@@ -204,6 +223,9 @@ def _export(
         licence="GPL-3.0-or-later",
         sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
     )
+    truths = held_out_truths(held_out, 6, seed=2)
+    walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]
+    draw_examples(run.path / "examples.png", fitted.network, truths, walks)
     path = run.path / f"{MODEL_NAME}.onnx"
     write_model(path, model_card.write_card(export(fitted.network), card))
     return path
@@ -213,6 +235,7 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
     """Command line of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=pathlib.Path)
+    parser.add_argument("--policy", type=pathlib.Path)
     parser.add_argument("--minutes", type=float, default=GeneratorConfig.minutes)
     parser.add_argument("--iterations", type=int, default=GeneratorConfig.iterations)
     parser.add_argument("--seed", type=int, default=GeneratorConfig.seed)

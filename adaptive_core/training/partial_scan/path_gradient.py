@@ -4,8 +4,8 @@
 
 Ede (2021) trains a critic because his partial scans are not differentiable in the actions. Here they are: values are
 sampled, and put on the generator's input, by bilinear interpolation, so the error of the completion is propagated
-through a frozen generator, the path, and the recurrent policy that chose it. The policy first imitates an even path (it
-follows a square spiral from wherever it is), because from a random start the gradient finds no way out of bad paths.
+through a frozen generator, the path, and the recurrent policy that chose it. From a random start the gradient finds no
+way out of bad paths; the policy therefore starts as a walk that avoids where it has been.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from adaptive_core import model_card
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
-from adaptive_core.scan_path import FloatArray, Size
+from adaptive_core.scan_path import Size
 from adaptive_core.training.export import to_onnx, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate, paths
-from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource
-from adaptive_core.training.partial_scan.environment import Rollout, Teacher, rollout
+from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource, held_out_truths
+from adaptive_core.training.partial_scan.environment import Rollout, rollout
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
-from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images, validation_crops
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
+from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.runs import RunFolder
 
 MODEL_NAME = "partial_scan_policy_recurrent"
-_CURVE_SLACK = 1.2  # length of the imitated curve over that of the path, whose chords cut its corners
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +51,9 @@ class PathGradientConfig:
         minutes: length of the training.
         iterations: largest number of iterations.
         seed: of the policy's initial weights, data and exploration.
-        imitation: number of iterations that imitate, before those that follow the gradient.
-        learning_rate: of Adam, for imitation and (times ``gradient_rate``) for the gradient; it decays by a cosine.
+        learning_rate: of Adam at the start; it decays by a cosine.
         batch: walks an iteration at 96 x 96 px.
         noise_rad: scale of the exploration at the start; it decays to a fifth.
-        anchor: fraction of later iterations that still imitate, on larger regions, where the gradient is too costly.
         average: decay of the running average of the weights, which is what is exported.
         validate_every_s: time between two validations and checkpoints.
         validation_crops: number of validation crops during training.
@@ -69,50 +67,15 @@ class PathGradientConfig:
     minutes: float = 30.0
     iterations: int = 1_000_000
     seed: int = 1
-    imitation: int = 600
     learning_rate: float = 1e-3
-    gradient_rate: float = 0.4
-    batch: int = 24
+    batch: int = 16
     noise_rad: float = 0.1
-    anchor: float = 0.1
     average: float = 0.998
     validate_every_s: float = 120.0
     validation_crops: int = 100
     scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
-
-
-def square_spiral_teacher(size_px: Size, segments: int, batch: int) -> Teacher:
-    """A teacher that follows the square spiral of the path's length from wherever the walks are."""
-    curve = paths.square_spiral(size_px, _CURVE_SLACK * segments * paths.SEGMENT_PX)
-    reached = [0] * batch
-
-    def teach(step: int, position: torch.Tensor) -> torch.Tensor:
-        if step == 0:
-            reached[:] = [0] * batch
-        directions: list[FloatArray] = []
-        for i, place in enumerate(position.numpy().astype(np.float64)):
-            direction, reached[i] = paths.pursue(curve, place, reached[i])
-            directions.append(direction)
-        return torch.from_numpy(np.stack(directions)).float()
-
-    return teach
-
-
-def imitation_loss(
-    policy: RecurrentPolicy, truths: torch.Tensor, segments: int, noise_rad: float, share: float
-) -> torch.Tensor:
-    """One minus the cosine between the policy's directions and the teacher's, where the policy's own walks led."""
-    teacher = square_spiral_teacher((truths.shape[1], truths.shape[2]), segments, len(truths))
-    wanted: list[torch.Tensor] = []
-
-    def listen(step: int, position: torch.Tensor) -> torch.Tensor:
-        wanted.append(teacher(step, position))
-        return wanted[-1]
-
-    walk = rollout(policy, truths, segments, noise_rad, teacher=listen, teacher_share=share)
-    return (1 - (walk.proposals * torch.stack(wanted, 1)).sum(dim=-1)).mean()
 
 
 def completion_errors(generator: Generator, walk: Rollout, truths: torch.Tensor, bfloat16: bool) -> torch.Tensor:
@@ -131,9 +94,7 @@ class _Truths:
 
     def __init__(self, images: ImageSet | None, rng: np.random.Generator, batch: int) -> None:
         self._rng, self._batch = rng, batch
-        self._sources = {
-            size: TruthSource(images, size, rng, pool) for size, pool in ((96, 512), (160, 128), (240, 48))
-        }
+        self._sources = {size: TruthSource(images, size, rng, pool) for size, pool in ((96, 512), (160, 128))}
 
     def _draw(self, size_px: Size) -> tuple[torch.Tensor, int]:
         side = min(size for size in self._sources if size >= max(size_px))
@@ -143,15 +104,9 @@ class _Truths:
         truths: FloatImage = self._sources[side].draw(count)[:, : size_px[0], : size_px[1]]
         return torch.from_numpy(np.ascontiguousarray(truths)), max(segments, 2)
 
-    def usual(self) -> tuple[torch.Tensor, int]:
+    def draw(self) -> tuple[torch.Tensor, int]:
         """Mostly the paper's region, sometimes a larger or an oblong one."""
-        if self._rng.random() < 0.75:
-            return self._draw((96, 96))
-        return self._draw(self._size(96, 160))
-
-    def any_size(self) -> tuple[torch.Tensor, int]:
-        """Regions up to 240 px a side."""
-        return self._draw(self._size(80, 240))
+        return self._draw((96, 96) if self._rng.random() < 0.75 else self._size(80, 160))
 
     def _size(self, smallest_px: int, largest_px: int) -> Size:
         height, width = self._rng.integers(smallest_px // SIZE_MULTIPLE, largest_px // SIZE_MULTIPLE + 1, 2)
@@ -177,38 +132,27 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     torch.manual_seed(config.seed + start)
     rng = np.random.default_rng([config.seed, start])
     truths = _Truths(images, rng, config.batch)
-    figures = {"imitation": math.nan, "training": math.nan}
     typical = 0.05  # running mean of the errors: losses are normalised by it (Ede 2021, Eq. 14)
 
-    def step(policy: RecurrentPolicy, iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+    def step(policy: RecurrentPolicy, _iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         nonlocal typical
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
-        imitates = iteration < config.imitation
-        if imitates or rng.random() < config.anchor:
-            batch, segments = truths.any_size() if rng.random() < 0.25 or not imitates else truths.usual()
-            taught = max(0.0, 0.6 - iteration / config.imitation) if imitates else 0.0
-            loss = imitation_loss(policy, batch, segments, noise_rad, taught)
-            figures["imitation"] = float(loss.detach())
-            return loss, figures
-        batch, segments = truths.usual()
+        batch, segments = truths.draw()
         dose = None
         if rng.random() < 0.4:
             low, high = np.log(DOSE_RANGE)
             dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
         walk = rollout(policy, batch, segments, noise_rad, dose)
         error = completion_errors(generator, walk, batch, config.bfloat16).mean()
-        figures["training"] = float(error.detach())
-        typical = 0.99 * typical + 0.01 * figures["training"]
-        return error / typical, figures
+        typical = 0.99 * typical + 0.01 * float(error.detach())
+        return error / typical, {"training": float(error.detach())}
 
     fitted = fit(
         RecurrentPolicy(),
         run,
         checkpoint,
         Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s),
-        lambda iteration, progress: (
-            config.learning_rate * cosine(progress) * (1.0 if iteration < config.imitation else config.gradient_rate)
-        ),
+        lambda _iteration, progress: config.learning_rate * cosine(progress),
         step,
         _validation(held_out, generator, config),
     )
@@ -221,10 +165,7 @@ def _validation(
     """Error on held-out images (procedural ones where there are none), sampled as a scan samples."""
     if config.validation_crops == 0:
         return lambda _policy: {}
-    if held_out is not None:
-        crops, _ = validation_crops(held_out, 96, config.validation_crops, seed=1)
-    else:
-        crops = TruthSource(None, 96, np.random.default_rng(12345)).draw(config.validation_crops)
+    crops = held_out_truths(held_out, config.validation_crops)
     truths = torch.from_numpy(crops)
 
     @torch.no_grad()
@@ -287,6 +228,11 @@ def _export(
         "minutes": round(fitted.minutes, 1),
         "iterations": fitted.iterations,
     }
+    truths = held_out_truths(held_out, 6, seed=2)
+    with torch.no_grad():
+        walk = rollout(fitted.network, torch.from_numpy(truths), 20, nearest=True)
+    network = generator_from_onnx(config.generator)
+    draw_examples(run.path / "examples.png", network, truths, list(walk.positions.numpy().astype(np.float64)))
     path = run.path / f"{MODEL_NAME}.onnx"
     model = export_model(fitted.network, training, images)
     if held_out is not None:
