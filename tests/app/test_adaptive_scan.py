@@ -90,7 +90,7 @@ def test_scan_from_the_panel(make_swift: MakeSwift, home: SwiftHome) -> None:
         swift.menu("Adaptive", "Policies", "Spiral")
         wait_for(lambda: choice(swift, "Policy").text == "Spiral", "the policy of the menu in the panel")
         swift.choose(choice(swift, "Policy"), "Predicted error")
-        wait_for_status(swift, "400 probes on 96 × 96 px")
+        wait_for_status(swift, "400 probes")
         swift.click("Adaptive Scan", PANEL)
         status = wait_for_status(swift, "Completed: ")
         assert status.startswith("Completed: 400 probes, 4.3 %")
