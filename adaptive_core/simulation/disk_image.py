@@ -147,12 +147,12 @@ def expose(mean: ImageArray | None, electrons: float, camera: DiskCameraModel, r
         fixed = np.random.default_rng(camera.seed)
         places = fixed.integers(0, frame.size, camera.hot_pixels)
         frame.flat[places] += fixed.uniform(50, 2000, camera.hot_pixels).astype(np.float32)
-    if camera.saturation is not None:
-        np.minimum(frame, np.float32(camera.saturation), out=frame)
     if camera.read_noise:
         frame += np.float32(camera.read_noise) * rng.standard_normal(camera.size_px, dtype=np.float32)
     if camera.pedestal:
         frame += np.float32(camera.pedestal)
+    if camera.saturation is not None:
+        np.minimum(frame, np.float32(camera.saturation), out=frame)
     return frame
 
 
