@@ -61,19 +61,6 @@ class ScannerSetup:
         return self.size_px[0] * self.size_px[1] * self.pixel_size_nm**2
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measurement:
-    """What came back for one action.
-
-    Attributes:
-        values: shape (channels, probes), float32, detector units, in the order of the positions.
-        beam_on_us: time for which the specimen was exposed, dwell and an unblanked wait included, in us.
-    """
-
-    values: npt.NDArray[np.float32]
-    beam_on_us: float
-
-
 class PathScanner(typing.Protocol):
     """A scan device that measures along a path in a fixed region."""
 
@@ -95,8 +82,20 @@ class PathScanner(typing.Protocol):
         """Take the device: stop its live view and blank or park the beam; put everything back on the way out."""
         ...
 
-    def scan(self, action: Action) -> Measurement:
+    @property
+    def beam_on_us(self) -> float:
+        """Time for which this scanner has exposed the specimen so far, in us.
+
+        It is that of every command, failed and cancelled ones included, with the time that the beam needs to be
+        unblanked and blanked, and any wait without a blanker.
+        """
+        ...
+
+    def scan(self, action: Action) -> npt.NDArray[np.float32]:
         """Carry out one action inside a session.
+
+        Returns:
+            Values of shape (channels, probes), float32, detector units, in the order of the positions.
 
         Raises:
             DeviceError: if the device fails.

@@ -125,6 +125,10 @@ class ScanDevice(scan_base.ScanDevice):
             self.cancel()
         return True
 
+    @property
+    def _enabled_channels(self) -> tuple[int, ...]:
+        return tuple(index for index, enabled in enumerate(self._enabled) if enabled)
+
     def get_channel_name(self, channel_index: int) -> str:
         return CHANNELS[channel_index]
 
@@ -182,6 +186,7 @@ class ScanDevice(scan_base.ScanDevice):
         """The parameters of the frames to come. Raises DeviceDisconnectedError."""
         self._check_connection()
         self._parameters = KitScanDevice.ScanFrameParameters(frame_parameters.as_dict())
+        self.microscope.prepare(context_of(self._parameters).pixel_nm, self._enabled_channels, self._column.beam)
 
     def save_frame_parameters(self) -> None:
         """Swift keeps the scan settings; there is nothing to save."""
@@ -232,8 +237,7 @@ class ScanDevice(scan_base.ScanDevice):
             self._connected = False
             self._check_connection()
         parameters = self._parameters
-        channels = tuple(index for index, enabled in enumerate(self._enabled) if enabled)
-        exposure = self.microscope.start(geometry_of(parameters), parameters.pixel_time_us, channels)
+        exposure = self.microscope.start(geometry_of(parameters), parameters.pixel_time_us, self._enabled_channels)
         properties = parameters.as_dict()
         properties.pop("scan_path", None)
         properties |= {

@@ -72,7 +72,6 @@ class Episode:
     Attributes:
         scan: everything measured so far, at any time and after any outcome.
         estimate: the latest completion; of all that was measured once the iterator has ended, however it ended.
-        beam_on_us: time for which the specimen was exposed.
         finish_reason: None while the scan runs.
 
     Raises:
@@ -105,7 +104,8 @@ class Episode:
         self.plan = plan
         self.scan = PartialImage(plan.setup.size_px, channels) if scan is None else scan.snapshot()
         self.estimate: Estimate | None = None
-        self.beam_on_us = self.scan.probes * plan.setup.dwell_us
+        self._earlier_us = self.scan.beam_on_us - scanner.beam_on_us
+        self._overhead_us = 0.0
         self.finish_reason: FinishReason | None = None
         self._scanner, self._generator, self._journal = scanner, generator, journal
         self._interval_s = display_interval_s
@@ -117,8 +117,13 @@ class Episode:
                 journal.append(JournalEntry(action.positions, values, kind=action.kind))
 
     @property
+    def beam_on_us(self) -> float:
+        """Time for which the specimen was exposed, an earlier scan, waiting and failed commands included (us)."""
+        return self._earlier_us + self._scanner.beam_on_us
+
+    @property
     def dose_e_per_A2(self) -> float | None:
-        """Delivered dose (e-/A^2), waiting included; None if unknown."""
+        """Delivered dose (e-/A^2) of all of that time; None if unknown."""
         return self.plan.dose_meter.dose_e_per_A2(self.beam_on_us)
 
     @property
@@ -156,6 +161,7 @@ class Episode:
             raise
         finally:
             self.finish_reason = reason
+            self.scan.beam_on_us = self.beam_on_us
             self._close_journal(reason)
 
     def _steps(self, live: _LiveCompletion) -> collections.abc.Iterator[ScanStep]:
@@ -169,15 +175,16 @@ class Episode:
             action = first_probes(action, probes_left)
             self._scanner.check(action)
             decided = time.perf_counter()
-            measurement = self._scanner.scan(action)
+            before_us = self.beam_on_us
+            values = self._scanner.scan(action)
             scanned = time.perf_counter()
-            self.scan.add(action, measurement.values)
-            self.beam_on_us += measurement.beam_on_us
+            self.scan.add(action, values)
+            self._overhead_us = self.beam_on_us - before_us - action.probes * self.plan.setup.dwell_us
             if self._journal is not None:
                 self._journal.append(
                     JournalEntry(
                         action.positions,
-                        measurement.values,
+                        values,
                         kind=action.kind,
                         decide_s=decided - begin,
                         scan_s=scanned - decided,
@@ -190,7 +197,7 @@ class Episode:
             yield ScanStep(
                 index=self.segments - 1,
                 action=action,
-                values=measurement.values,
+                values=values,
                 decide_s=decided - begin,
                 scan_s=scanned - decided,
                 total_s=time.perf_counter() - begin,
@@ -224,10 +231,11 @@ class Episode:
             self._journal.close(reason)
 
     def _probes_left(self) -> int:
-        return self.plan.probes_left(self.segments, self.scan.probes, self.beam_on_us)
+        # The next command will cost about as much beam time besides its dwell time as the last one.
+        return self.plan.probes_left(self.segments, self.scan.probes, self.beam_on_us + self._overhead_us)
 
     def _remaining(self) -> float:
-        return self.plan.remaining(self.segments, self.scan.probes, self.beam_on_us)
+        return self.plan.remaining(self.segments, self.scan.probes, self.beam_on_us + self._overhead_us)
 
     def _seen_enough(self) -> bool:
         limit = self.plan.budget.predicted_error

@@ -20,6 +20,9 @@ class PartialImage:
     Args:
         size_px: region (height, width) in px.
         channels: number of recorded channels.
+
+    Attributes:
+        beam_on_us: time for which the specimen was exposed for it, where an episode measured it.
     """
 
     def __init__(self, size_px: Size, channels: int = 1) -> None:
@@ -28,6 +31,7 @@ class PartialImage:
         self.actions: list[Action] = []
         self.values: list[npt.NDArray[np.float32]] = []
         self.probes = 0
+        self.beam_on_us = 0.0
         self._sum = np.zeros((channels, *size_px), dtype=np.float64)
         self._count = np.zeros(size_px, dtype=np.int32)
         self._moments = np.zeros((channels, 2), dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import math
 
@@ -191,6 +192,12 @@ class Microscope:
         self.dose_map = DoseMap(self.specimen.size_nm)
         self.delivered = Delivered()
         self.configure(self.settings)
+
+    def prepare(self, pixel_nm: float, channels: collections.abc.Iterable[int], beam: Beam) -> None:
+        """Have the specimen ready for scans with pixels of this size, before the beam is on it."""
+        width_nm = self.specimen.width_nm(pixel_nm, beam.defocus_width_nm)
+        for channel in channels:
+            self.specimen.prepare(channel, width_nm)
 
     def start(self, geometry: ScanGeometry, dwell_us: float, channels: tuple[int, ...]) -> Exposure:
         """Begin a frame. Raises InvalidInputError if it cannot be scanned."""

@@ -99,6 +99,10 @@ class Specimen:
         coordinates = positions_nm / self.pixel_size_nm + (shape / 2 - 0.5)
         return np.asarray(scipy.ndimage.map_coordinates(image, coordinates.T, np.float64, order=1, mode="reflect"))
 
+    def prepare(self, channel: int, width_nm: float) -> None:
+        """Have ready what ``sample`` needs for this width; blurring a large image takes a good part of a second."""
+        self._image(channel, width_nm / self.pixel_size_nm)
+
     def width_nm(self, pixel_nm: float, defocus_width_nm: float = 0.0) -> float:
         """How much wider than the image's own the probe of a scan with pixels of ``pixel_nm`` is (see ``sample``)."""
         own = PROBE_PER_PIXEL * self.pixel_size_nm

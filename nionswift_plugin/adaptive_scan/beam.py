@@ -20,7 +20,8 @@ class BeamSettings:
 
     Attributes:
         blanker_control: control that blanks the beam when it is not 0; Swift's own name by default. None never blanks.
-        unblank_delay_us: time from unblanking until the beam is steady, in us; it counts as exposure.
+        unblank_delay_us: time from unblanking until the beam is steady, in us; it counts as exposure, as all of the
+            time does for which the beam is not blanked.
         current_control: control that holds the beam current in A.
         current_pa: the operator's value of the beam current in pA, which goes before the control's.
     """
@@ -61,8 +62,9 @@ class Beam(typing.Protocol):
         """Make the beam ready for a scan."""
         ...
 
-    def exposed_us(self, scanned_us: float) -> float:
-        """Time in us for which the beam was on since the last call, given the time that the scan itself took."""
+    @property
+    def exposed_us(self) -> float:
+        """Time in us for which the beam was on so far."""
         ...
 
     def put_back(self) -> None:
@@ -88,17 +90,26 @@ class BlankedBeam:
         self._control = control
         self._delay_us = delay_us
         self._before = _control_value(stem, control) or 0.0
+        self._exposed_s = 0.0
+        self._since: float | None = None
 
     def rest(self) -> None:
         self._set(1.0)
+        since, self._since = self._since, None
+        if since is not None:
+            self._exposed_s += time.perf_counter() - since
 
     def expose(self) -> None:
+        self._since = time.perf_counter()
         self._set(0.0)
         if self._delay_us:
             time.sleep(self._delay_us * 1e-6)
 
-    def exposed_us(self, scanned_us: float) -> float:
-        return scanned_us + self._delay_us
+    @property
+    def exposed_us(self) -> float:
+        since = self._since
+        running_s = 0.0 if since is None else time.perf_counter() - since
+        return (self._exposed_s + running_s) * 1e6
 
     def put_back(self) -> None:
         self._set(self._before)
@@ -125,10 +136,9 @@ class ParkedBeam:
     def expose(self) -> None:
         """Nothing to do: the scan itself takes the probe."""
 
-    def exposed_us(self, scanned_us: float) -> float:
-        now = time.perf_counter()
-        elapsed_us, self._since = (now - self._since) * 1e6, now
-        return max(elapsed_us, scanned_us)
+    @property
+    def exposed_us(self) -> float:
+        return (time.perf_counter() - self._since) * 1e6
 
     def put_back(self) -> None:
         self._hardware_source.probe_position = self._before

@@ -103,7 +103,12 @@ class PreparedScan:
     def prediction(self) -> Prediction:
         """What is still to be done."""
         setup = self.plan.setup
-        probes = self.plan.probes - (0 if self.earlier is None else self.earlier.probes)
+        earlier = self.earlier
+        probes = (
+            self.plan.probes
+            if earlier is None
+            else self.plan.probes_left(len(earlier.actions), earlier.probes, earlier.beam_on_us)
+        )
         return Prediction(
             probes,
             math.ceil(probes / self.plan.probes_per_segment),
@@ -149,7 +154,7 @@ def prepare_continuation(
         settings, previous.source, previous.scanner.region, previous.scanner.context, previous.scanner.channels
     )
     budget = settings.scan_budget()
-    spent = previous.plan.dose_of_probes(scan.probes)
+    spent = previous.plan.dose_meter.dose_e_per_A2(scan.beam_on_us)
     budget = Budget(
         segments=budget.segments and budget.segments + len(scan.actions),
         coverage=budget.coverage and min(budget.coverage + scan.coverage, 1.0),

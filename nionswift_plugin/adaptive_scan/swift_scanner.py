@@ -30,11 +30,11 @@ from adaptive_core.errors import (
     DeviceTimeoutError,
     InvalidInputError,
 )
-from adaptive_core.ports import Measurement, ScannerAbilities, ScannerSetup
+from adaptive_core.ports import ScannerAbilities, ScannerSetup
 from adaptive_core.scan_path import Action, Positions, Segment, as_segments, segment_to_subscan
 from nionswift_plugin.adaptive_scan.beam import Beam, BeamSettings, beam_current_pa, make_beam
 from nionswift_plugin.adaptive_scan.device_thread import DeviceThread
-from nionswift_plugin.adaptive_scan.frame_reader import FrameReader
+from nionswift_plugin.adaptive_scan.frame_reader import Frame, FrameReader
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion, context_parameters
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class SwiftScanner:
                 f"not {self.setup.dwell_us:g} us."
             )
         self._beam: Beam | None = None
+        self._exposed_us = 0.0
         self._thread: DeviceThread | None = None
         self._stopped = threading.Event()
         self._reader = FrameReader(hardware_source, self._channels, self._stopped)
@@ -182,10 +183,16 @@ class SwiftScanner:
             try:
                 yield
             finally:
+                self._exposed_us += beam.exposed_us
                 self._beam = self._thread = None
 
-    def scan(self, action: Action) -> Measurement:
-        """Carry out one action inside a session.
+    @property
+    def beam_on_us(self) -> float:
+        """Time for which the specimen was exposed so far (us), see :class:`adaptive_core.ports.PathScanner`."""
+        return self._exposed_us + (0.0 if self._beam is None else self._beam.exposed_us)
+
+    def scan(self, action: Action) -> Frame:
+        """Carry out one action inside a session; values of shape (channels, probes), float32.
 
         Raises:
             DeviceTimeoutError: if the device took ``timeout_s`` longer than the beam time.
@@ -202,7 +209,7 @@ class SwiftScanner:
             self._measure(self._segment_parameters(segment), segment.probes)
             for segment in as_segments(action.positions)
         ]
-        return Measurement(np.concatenate([part.values for part in parts], axis=1), sum(p.beam_on_us for p in parts))
+        return np.concatenate(parts, axis=1)
 
     def cancel(self) -> None:
         """Stop this scanner for good, from any thread: the running action and later ones raise ScanCancelledError."""
@@ -214,7 +221,7 @@ class SwiftScanner:
                 # A device that has gone away cannot be stopped, and the scan ends all the same.
                 logger.warning("%s could not be stopped: %r", self.device_id, error)
 
-    def _measure(self, parameters: scan_base.ScanFrameParameters, probes: int) -> Measurement:
+    def _measure(self, parameters: scan_base.ScanFrameParameters, probes: int) -> Frame:
         """Carry out one command of the device, in terms of this project's errors."""
         beam, thread = self._beam, self._thread
         if beam is None or thread is None:
@@ -222,6 +229,7 @@ class SwiftScanner:
         scanned_us = probes * self.setup.dwell_us
         timeout_s = scanned_us * 1e-6 + self._timeout_s
         read = functools.partial(self._reader.read, beam, parameters, probes)
+        before_us = beam.exposed_us
         try:
             values = thread.call(read, timeout_s, self._stopped, _CANCEL_GRACE_S)
         except AdaptiveScanError:
@@ -237,7 +245,9 @@ class SwiftScanner:
             raise DeviceDisconnectedError(f"{self.device_id} went away: {error}") from error
         except Exception as error:
             raise DeviceError(f"{self.device_id} failed: {error!r}") from error
-        return Measurement(values, beam.exposed_us(scanned_us))
+        # A simulator may be faster than the beam that it simulates.
+        self._exposed_us += max(scanned_us - (beam.exposed_us - before_us), 0.0)
+        return values
 
     def _segment_parameters(self, segment: Segment) -> scan_base.ScanFrameParameters:
         geometry = segment_to_subscan(self._region.segment_to_context_px(segment), self._region.context_px)

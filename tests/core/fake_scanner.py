@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.ports import Measurement, ScannerAbilities, ScannerSetup
+from adaptive_core.ports import ScannerAbilities, ScannerSetup
 from adaptive_core.scan_path import inside, rasterize
 
 
@@ -28,6 +28,7 @@ class FakeScanner:
         )
         self.wait_us, self.fail_at, self.error, self.values = wait_us, fail_at, error, values
         self.actions = []
+        self.beam_on_us = 0.0
         self.in_session = False
         self.sessions = 0
 
@@ -48,7 +49,8 @@ class FakeScanner:
         if len(self.actions) == self.fail_at:
             if self.error is not None:
                 raise self.error
-            return Measurement(self.values, 0.0)
+            return self.values
         self.actions.append(action)
         rows, columns = rasterize(action.positions, self.setup.size_px)
-        return Measurement(self.image[:, rows, columns], action.probes * self.setup.dwell_us + self.wait_us)
+        self.beam_on_us += action.probes * self.setup.dwell_us + self.wait_us
+        return self.image[:, rows, columns]

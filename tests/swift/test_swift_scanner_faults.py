@@ -144,7 +144,7 @@ def test_flyback_beyond_the_valid_part_is_ignored(swift_simulator: Swift, monkey
     give_answer(swift_simulator, monkeypatch, shape=(2, 24), area=((0, 2), (1, 20)))
     scanner = make_scanner(swift_simulator)
     with scanner.session():
-        values = scanner.scan(SEGMENT).values
+        values = scanner.scan(SEGMENT)
     np.testing.assert_array_equal(values, np.arange(2, 22)[np.newaxis])
 
 
