@@ -153,7 +153,8 @@ class ScanRun:
         self._listener.finished(outcome)
 
     def _run(self) -> Outcome:
-        prepared = self._prepare()
+        # An abort cancels what is prepared by then; one that comes before is seen here.
+        self._prepared = prepared = self._prepare()
         if self._aborted.is_set():
             return Outcome(None, FinishReason.CANCELLED)
         journal = prepared.new_journal(self._journals)
@@ -163,7 +164,6 @@ class ScanRun:
             journal.close(FinishReason.FAILED)
             journal.path.unlink(missing_ok=True)
             raise
-        self._prepared = prepared
         self._listener.started(prepared, episode.scan, journal.path)
         meter = _Meter(episode)
         error: str | None = None

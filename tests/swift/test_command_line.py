@@ -92,12 +92,16 @@ def test_the_settings_of_the_panel_say_what_the_beam_is(run_command: Run, home: 
 def test_a_run_is_told_again(run_command: Run, tmp_path: pathlib.Path) -> None:
     run_command("scan", "--specimen", "lattice", *SPIRAL, "--segments", "5", "--out", tmp_path / "out")
     (journal,) = (tmp_path / "out").glob("*.h5")
-    (tmp_path / "out" / "summary.png").unlink()
+    summary = (tmp_path / "out" / "summary.png").read_bytes()
     for run in (tmp_path / "out", journal):
         outcome = run_command("replay", run)
         assert (outcome.status, outcome.errors) == (0, [])
         assert "100 probes on 96 x 96 px" in outcome.lines[1]
-        (tmp_path / "out" / "summary.png").unlink()
+        (tmp_path / "out" / "replay.png").unlink()
+    # The picture of the scan shows the truth, which its journal does not know.
+    assert (tmp_path / "out" / "summary.png").read_bytes() == summary
+    assert run_command("replay", journal, "--out", tmp_path / "new" / "folder").status == 0
+    assert (tmp_path / "new" / "folder" / "replay.png").exists()
 
 
 @pytest.mark.usefixtures("swift_both")
@@ -154,8 +158,9 @@ def test_a_fault_of_the_device_is_said_and_what_was_measured_is_kept(
 
 
 @pytest.mark.usefixtures("swift_both")
-def test_an_interrupted_scan_is_cancelled(run_command: Run) -> None:
-    threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_scan_is_cancelled(run_command: Run, number: signal.Signals) -> None:
+    threading.Timer(1.0, signal.raise_signal, [number]).start()
     outcome = run_command("scan", *SPIRAL, "--dwell-us", "50000", "--json")
     assert outcome.status == 1
     assert outcome.report["finish_reason"] == "CANCELLED"

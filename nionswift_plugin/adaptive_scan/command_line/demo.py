@@ -99,7 +99,7 @@ def _report(found: FoundScan, outcome: Outcome, home: SwiftHome, seconds: float)
     )
     setup = found.prepared.plan.setup
     picture = write_picture(
-        home.directory,
+        home.directory / "summary.png",
         size_px=setup.size_px,
         actions=scan.actions,
         estimate=outcome.estimate,

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel", type=int, default=0, metavar="N", help="the recorded channel to complete (default: 0)"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, metavar="DIR", help="folder for summary.png (default: the journal's)"
+        "--out", type=pathlib.Path, metavar="DIR", help="folder for replay.png (default: the journal's)"
     )
 
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         f"{'unknown dose' if dose is None else f'{dose:.4g} e-/A^2'}, channel {setup.channels[options.channel]}",
     ]
     picture = write_picture(
-        options.out or path.parent,
+        (options.out or path.parent) / "replay.png",
         size_px=setup.size_px,
         actions=told.scan.actions,
         estimate=told.estimate,

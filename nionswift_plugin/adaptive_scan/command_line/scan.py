@@ -85,7 +85,7 @@ def run_scan(found: FoundScan, out: pathlib.Path, *, with_picture: bool) -> tupl
     )
     if with_picture:
         write_picture(
-            out,
+            out / "summary.png",
             size_px=prepared.plan.setup.size_px,
             actions=episode.scan.actions,
             estimate=episode.estimate,
@@ -98,9 +98,10 @@ def run_scan(found: FoundScan, out: pathlib.Path, *, with_picture: bool) -> tupl
 
 @contextlib.contextmanager
 def _interrupt_cancels(scanner: SwiftScanner) -> collections.abc.Iterator[None]:
-    """Ctrl+C ends the scan as cancelled, with everything put back and recorded."""
-    before = signal.signal(signal.SIGINT, lambda *_: scanner.cancel())
+    """Ctrl+C, or the end of the session, ends the scan as cancelled, with everything put back and recorded."""
+    before = {number: signal.signal(number, lambda *_: scanner.cancel()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -127,7 +127,7 @@ def _quality(estimate: Estimate | None, truth: ImageArray | None) -> dict[str, t
 
 
 def write_picture(
-    folder: pathlib.Path,
+    path: pathlib.Path,
     *,
     size_px: Size,
     actions: collections.abc.Sequence[Action],
@@ -136,12 +136,12 @@ def write_picture(
     pixel_size_nm: float | None,
     caption: collections.abc.Iterable[str],
 ) -> pathlib.Path:
-    """Write ``summary.png``. Raises InvalidInputError if the folder cannot be written."""
+    """Write the picture of a run; its folder is made. Raises InvalidInputError if it cannot be written."""
     # Matplotlib takes longer to import than a scan takes.
     from adaptive_core.pictures import save_summary
 
-    path = folder / "summary.png"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_summary(
             path,
             size_px=size_px,
