@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import itertools
 import typing
 
 import numpy as np
@@ -15,6 +16,9 @@ from nionswift_plugin.adaptive_scan.background import Steps
 GRAPHIC_ID = "adaptive_scan_path"
 MOST_GRAPHICS = 40
 """Swift takes about a millisecond for each graphic that changes; the picture of the path shows what is older."""
+
+_SMOOTH = 1.5
+"""Steps of a path along a curve differ by less than this factor."""
 
 _Line = tuple[tuple[Point, Point], str]
 """Ends in fractions of the image, and a colour."""
@@ -43,7 +47,7 @@ class PathGraphics:
         self._height, self._width = size_px
         self._probes = max(probes, 1)
         self._colours = path_colours() if segments <= MOST_GRAPHICS else path_colours()[:1]
-        self._actions = self._order = self._segments = 0
+        self._actions = self._order = self._lines = 0
         self._wanted: list[_Line] = []
         self._drawn: list[_Line | None] = []
         self._graphics = [
@@ -55,14 +59,15 @@ class PathGraphics:
     def add(self, actions: collections.abc.Sequence[Action]) -> None:
         """Take note of the actions that are new since the last call."""
         for action in actions[self._actions :]:
-            if isinstance(action, Segment) and action.probes > 1:
-                line = (self._fractions(action.start), self._fractions(action.end)), self._colour()
+            colour = self._colour()
+            for start, end in straight_parts(action):
+                line = (self._fractions(start), self._fractions(end)), colour
                 if len(self._wanted) < MOST_GRAPHICS:
                     self._wanted.append(line)
                     self._drawn.append(None)
                 else:
-                    self._wanted[self._segments % MOST_GRAPHICS] = line
-                self._segments += 1
+                    self._wanted[self._lines % MOST_GRAPHICS] = line
+                self._lines += 1
             self._order += action.probes
         self._actions = len(actions)
 
@@ -94,3 +99,20 @@ class PathGraphics:
         last = len(self._colours) - 1
         blue, green, red = self._colours[min(last * self._order // self._probes, last)].tolist()
         return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def straight_parts(action: Action) -> list[tuple[Point, Point]]:
+    """The lines that show an action: a segment itself, and two chords of a batch that goes along a curve.
+
+    A batch of single positions here and there has none.
+    """
+    if action.probes < 2:
+        return []
+    if isinstance(action, Segment):
+        return [(action.start, action.end)]
+    positions = action.positions
+    steps = np.hypot(*np.diff(positions, axis=0).T)
+    if steps.max() > _SMOOTH * steps.min():
+        return []
+    corners = positions[[0, len(positions) // 2, -1]].tolist()
+    return [(tuple(start), tuple(end)) for start, end in itertools.pairwise(corners)]

@@ -97,7 +97,8 @@ class ScanSession(Observable.Observable):
         def work() -> collections.abc.Callable[[], str]:
             verification = Verification.of(completion, take_raster(prepared, aborted))
             frame = Frame.of(prepared, outcome.journal)
-            return lambda: self._show_verification(verification, frame, prepared.plan.setup.channels[0])
+            dose_e_per_A2 = prepared.plan.dose_of_probes(verification.raster.size)
+            return lambda: self._show_verification(verification, frame, prepared.plan.setup.channels[0], dose_e_per_A2)
 
         self._work("Verifying ...", work, aborted.set)
 
@@ -204,12 +205,15 @@ class ScanSession(Observable.Observable):
                 setattr(self, name, value)
                 self.notify_property_changed(name)
 
-    def _show_verification(self, verification: Verification, frame: Frame, channel: str) -> str:
+    def _show_verification(
+        self, verification: Verification, frame: Frame, channel: str, dose_e_per_A2: float | None
+    ) -> str:
         document_model = self.document_controller.document_model
         figures: Metadata = {
             "rmse": verification.rmse,
             "psnr_db": verification.psnr_db if np.isfinite(verification.psnr_db) else None,
             "ssim": verification.ssim,
+            "raster_dose_e_per_A2": dose_e_per_A2,
         }
         suffix = free_suffix(document_model, RASTER)
         items = [
@@ -218,7 +222,10 @@ class ScanSession(Observable.Observable):
         ]
         self._steps.add(show_items(self.document_controller, items))
         ssim = "" if verification.ssim is None else f", SSIM {verification.ssim:.3f}"
-        return f"Against a raster: RMS error {verification.rmse:.4g}, PSNR {verification.psnr_db:.1f} dB{ssim}."
+        return (
+            f"Against a raster: RMS error {verification.rmse:.4g}, PSNR {verification.psnr_db:.1f} dB{ssim}. "
+            f"The raster took {dose_text(dose_e_per_A2)}."
+        )
 
     def _show_channels(self, images: collections.abc.Mapping[str, typing.Any], frame: Frame) -> str:
         document_model = self.document_controller.document_model
@@ -301,7 +308,7 @@ def _figures(progress: Progress | None, outcome: Outcome | None) -> Metadata:
 
 def dose_text(dose_e_per_A2: float | None) -> str:
     """A dose as the operator reads it."""
-    return "dose unknown" if dose_e_per_A2 is None else f"{dose_e_per_A2:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO}"
+    return "an unknown dose" if dose_e_per_A2 is None else f"{dose_e_per_A2:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO}"
 
 
 def time_text(seconds: float) -> str:

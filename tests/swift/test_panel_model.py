@@ -62,11 +62,11 @@ def test_what_a_scan_takes_is_told_before_it_starts(opened: Opened) -> None:
     assert first == "400 probes of 20 \N{MICRO SIGN}s on 96 \N{MULTIPLICATION SIGN} 96 px: 4.34 %"
     assert second == f"{dose:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO} at 50 pA, less than 0.1 s and decisions"
     opened.model.beam_text = "NoSuchControl"
-    assert "dose unknown, " in predicted(opened)
+    assert "an unknown dose, " in predicted(opened)
     opened.model.beam_text = "100"
     assert f"{2 * dose:.3g} e-/" in predicted(opened)
     opened.model.beam_text = ""
-    assert "dose unknown, " in predicted(opened)
+    assert "an unknown dose, " in predicted(opened)
 
 
 def test_each_budget_has_its_own_number(opened: Opened) -> None:

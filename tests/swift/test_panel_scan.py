@@ -266,6 +266,7 @@ def test_a_rectangle_is_scanned_where_its_image_was_taken(opened: Opened) -> Non
     parameters.fov_nm = fov_nm / 2
     swift.scan.set_current_frame_parameters(parameters)
     opened.scan(**QUICK, region=RegionKind.RECTANGLE, size_px=48)
+    assert opened.session.status.startswith("Completed")
     item = opened.item(f"{MEASURED} 2")
     assert item.data.shape == (48, 48)
     assert [c.scale for c in item.dimensional_calibrations] == pytest.approx([fov_nm / 4 / 48] * 2)
@@ -378,6 +379,24 @@ def test_another_vendors_device(on_usim: Opened) -> None:
     on_usim.session.verify()
     on_usim.run()
     assert on_usim.session.status.startswith("Against a raster")
+
+
+def test_a_scan_stops_at_the_predicted_error(opened: Opened) -> None:
+    generator = next(line for line in opened.model.models.menu.generators if line.usable)
+    opened.scan(policy="predicted-error", generator=generator.name, segments=50, stop_error=10.0)
+    assert opened.session.outcome.reason is FinishReason.COMPLETED
+    assert opened.session.outcome.scan.probes < 100
+    assert "Adaptive Scan (uncertainty)" in opened.titles()
+
+
+def test_the_live_view_is_restarted_only_if_asked(opened: Opened) -> None:
+    scan = opened.swift.scan
+    for restart in (False, True):
+        scan.start_playing()
+        opened.swift.pump(lambda: scan.is_playing and scan.get_next_xdatas_to_finish)
+        opened.scan(**QUICK, restart_view=restart)
+        assert opened.session.status.startswith("Completed")
+        assert scan.is_playing == restart
 
 
 def test_a_large_scan_is_quick_and_keeps_its_memory(opened: Opened) -> None:
