@@ -77,7 +77,7 @@ def camera_state(column: Column) -> CameraState:
     return CameraState(
         beam_current_pa=beam.current_pa,
         blanked=beam.blanked,
-        convergence_rad=column.instrument.GetVal("ConvergenceAngle"),
+        convergence_rad=column.value("ConvergenceAngle"),
         camera_length_m=column.instrument.GetVal("CameraLength"),
         shift_rad=column.point(next(has_control, SHIFT_CONTROLS[0])),
     )

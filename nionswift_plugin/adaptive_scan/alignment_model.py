@@ -318,6 +318,8 @@ class AlignmentModel(Observable.Observable):
     def _session_changed(self, name: str) -> None:
         if name in ("is_busy", "can_undo"):
             self._notify("button_text", "can_undo")
+            if not self.session.is_busy:
+                self.refresh()
 
     def _notify_menu(self, lines: str, index: str, names: list[str] | None = None) -> None:
         """The lines of a menu have changed. A combo box answers new lines with the index that it had before."""

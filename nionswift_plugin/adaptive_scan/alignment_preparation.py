@@ -60,12 +60,13 @@ class PreparedAlignment:
     memory: ResponseMemory
     optics: str
 
-    def episode(self) -> AlignmentEpisode:
-        """The run; it reads the control."""
+    def episode(self, *, measured_radius: bool = False) -> AlignmentEpisode:
+        """The run; it reads the control. The disk's radius is that of the calibration, or else measured at first."""
         known = self.memory.recall(self.optics)
         # Remembered in px of the sensor, so that the binning does not matter.
         jacobian = None if known is None else known / self.camera.parameters.binning
-        return AlignmentEpisode(self.camera, self.shift, self.policy, self.settings, jacobian)
+        settings = dataclasses.replace(self.settings, radius_px=None) if measured_radius else self.settings
+        return AlignmentEpisode(self.camera, self.shift, self.policy, settings, jacobian)
 
     def remember(self, result: AlignmentResult) -> None:
         """Keep what an alignment has learnt; if that is impossible, the next one learns it again."""
@@ -121,6 +122,7 @@ def prepare_alignment(
         move_per_half_screen=half_screen,
         target_px=target,
         tolerance_px=_tolerance_px(choices, mrad_per_px),
+        radius_px=_radius_px(control_value(controller, choices.convergence_control), mrad_per_px, camera.shape),
         continuous=choices.continuous,
     )
     length = control_value(controller, choices.camera_length_control)
@@ -159,3 +161,11 @@ def _tolerance_px(choices: AlignmentChoices, mrad_per_px: float | None) -> float
     if mrad_per_px is None:
         raise InvalidInputError("A tolerance in mrad needs a camera that is calibrated in rad; give it in px.")
     return choices.tolerance / mrad_per_px
+
+
+def _radius_px(convergence_rad: float | None, mrad_per_px: float | None, shape: tuple[int, int]) -> float | None:
+    """Of the disk by the calibrations; None if they say nothing that can be right."""
+    if convergence_rad is None or mrad_per_px is None:
+        return None
+    radius = 1e3 * convergence_rad / mrad_per_px
+    return radius if 4 <= radius <= 0.45 * min(shape) else None

@@ -9,7 +9,13 @@ import logging
 import threading
 import typing
 
-from adaptive_core.alignment.episode import AlignmentEpisode, AlignmentResult, AlignmentStep, FinishReason
+from adaptive_core.alignment.episode import (
+    AlignmentEpisode,
+    AlignmentError,
+    AlignmentResult,
+    AlignmentStep,
+    FinishReason,
+)
 from adaptive_core.errors import AdaptiveScanError, ScanCancelledError
 from nionswift_plugin.adaptive_scan.alignment_preparation import PreparedAlignment
 
@@ -122,15 +128,18 @@ def run_alignment(
     episode: AlignmentEpisode | None = None
     try:
         with prepared.camera.session():
-            episode = prepared.episode()
-            with contextlib.closing(episode):
-                listener.started(prepared)
-                for step in episode:
-                    if step.settled:
-                        settled()
-                    listener.stepped(step)
-                    if aborted.is_set():
-                        break
+            listener.started(prepared)
+            for measured_radius in (False, True):
+                episode = prepared.episode(measured_radius=measured_radius)
+                try:
+                    _run(episode, listener, aborted, settled)
+                except AlignmentError:
+                    # A wrong calibration hides the disk from the first look; its radius is measured then.
+                    seen = episode.result is None or episode.result.frames > 0
+                    if seen or measured_radius or prepared.settings.radius_px is None:
+                        raise
+                else:
+                    break
     except ScanCancelledError:
         reason = FinishReason.CANCELLED
     except AdaptiveScanError as error:
@@ -144,6 +153,21 @@ def run_alignment(
         if reason is FinishReason.ALIGNED:
             prepared.remember(result)
     return AlignmentOutcome(reason, message, prepared, episode, result)
+
+
+def _run(
+    episode: AlignmentEpisode,
+    listener: AlignmentListener,
+    aborted: threading.Event,
+    settled: collections.abc.Callable[[], None],
+) -> None:
+    with contextlib.closing(episode):
+        for step in episode:
+            if step.settled:
+                settled()
+            listener.stepped(step)
+            if aborted.is_set():
+                break
 
 
 def result_line(outcome: AlignmentOutcome) -> str:

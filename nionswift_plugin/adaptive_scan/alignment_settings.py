@@ -53,6 +53,7 @@ class AlignmentChoices:
         detector_control: 2D control with the angles, in rad on the camera, of the middle of a detector.
         tolerance, tolerance_unit: the disk is centred within this distance.
         continuous: keep it centred until stopped.
+        convergence_control: control that holds the convergence semi-angle in rad, from which the disk's radius follows.
         camera_length_control: control by whose value the learnt response of the shift is remembered.
     """
 
@@ -71,6 +72,7 @@ class AlignmentChoices:
     tolerance_unit: ToleranceUnit = ToleranceUnit.PX
     continuous: bool = False
     camera_length_control: str = "CameraLength"
+    convergence_control: str = "ConvergenceAngle"
 
 
 class AlignmentStore:
@@ -129,7 +131,7 @@ def response_memory(folder: pathlib.Path | None) -> ResponseMemory:
 _OPTIONAL_NUMBERS = {"largest_shift", "half_screen", "limit"}
 _NUMBERS = {"settle_ms", "tolerance"}
 _OPTIONAL_TEXTS = {"device", "camera", "control", "policy"}
-_TEXTS = {"axis", "detector_control", "camera_length_control"}
+_TEXTS = {"axis", "detector_control", "camera_length_control", "convergence_control"}
 
 
 def _checked(name: str, value: typing.Any) -> typing.Any:
