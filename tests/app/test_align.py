@@ -1,0 +1,81 @@
+"""An operator centres the bright-field disk in the real Nion Swift."""
+
+from __future__ import annotations
+
+import collections.abc
+import json
+import re
+
+import pytest
+from swift_app import SwiftApp, read_project, wait_for
+
+from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentChoices, AlignmentStore
+from nionswift_plugin.adaptive_scan.profile import SwiftHome
+
+pytestmark = pytest.mark.app
+
+CAMERA = "adaptive_simulator_camera"
+PANEL = "adaptive-scan-panel"
+TITLE = "Adaptive Scan (alignment)"
+
+
+def prepare(home: SwiftHome, exposure_ms: float = 20.0) -> None:
+    """Choose the simulator's camera, and its exposure in Swift's camera settings."""
+    folder = home.folders.configuration
+    AlignmentStore(folder).save(AlignmentChoices(camera=CAMERA))
+    frame = {
+        "exposure_ms": exposure_ms,
+        "exposure": exposure_ms / 1000,
+        "binning": 1,
+        "processing": None,
+        "integration_count": 1,
+        "active_masks": [],
+    }
+    settings = {
+        "settings": [frame] * 3,
+        "current_settings_index": 0,
+        "current_settings": frame,
+        "record_settings": frame,
+    }
+    (folder / f"{CAMERA}_config.json").write_text(json.dumps(settings), "utf-8")
+
+
+def collapse_partial_scan(swift: SwiftApp) -> None:
+    """Make room for the section of the alignment."""
+    title = wait_for(lambda: swift.find("Partial Scan", PANEL), "the panel")
+    swift._click_at((title.rectangle[0] - 10, title.centre[1]))
+    wait_for(lambda: swift.find("Generator", PANEL) is None, "the section to be collapsed")
+
+
+def status(swift: SwiftApp, beginning: str) -> str | None:
+    """The text of the panel that begins like this."""
+    found = (w.text for w in swift.widgets(PANEL) if w.text and w.text.startswith(beginning))
+    return next(found, None)
+
+
+def test_a_click_centres_the_disk_in_world_b(
+    make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "B")
+    prepare(home)
+    with make_swift() as swift:
+        collapse_partial_scan(swift)
+        swift.screenshot("before")
+        swift.click("Align", PANEL)
+        line = wait_for(lambda: status(swift, "Centred: "), "the disk to be centred")
+        wait_for(lambda: swift.data_items().get(TITLE, {}).get("live") is False, "the trace")
+        swift.screenshot("aligned")
+        found = re.match(r"Centred: (\d+) frames in ([\d.]+) s, ([\d.]+) px", line)
+        assert found is not None, line
+        print(line)
+        assert int(found[1]) <= 15
+        assert float(found[2]) < 2.0
+        assert float(found[3]) < 1.0
+        swift.click("Undo", PANEL)
+        wait_for(lambda: status(swift, "Undone: "), "the shift to go back")
+        swift.menu("Adaptive", "Align BF Disk")
+        wait_for(lambda: status(swift, "Centred: "), "the disk to be centred from the menu")
+    item = next(item for item in read_project(home) if item.title == TITLE)
+    assert item.data is not None
+    assert item.data.ndim == 2
+    assert item.properties["metadata"]["adaptive_scan"]["finish_reason"] == "aligned"
