@@ -8,6 +8,7 @@ fractions that Nion Swift uses.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 
@@ -37,12 +38,12 @@ class Segment:
         if not all(map(math.isfinite, (*self.start, *self.end))):
             raise InvalidInputError(f"A segment's ends must be finite, not {self.start} to {self.end}.")
 
-    @property
+    @functools.cached_property
     def positions(self) -> FloatArray:
-        """Probe positions, shape (probes, 2), float64, ``(y, x)`` in px."""
-        if self.probes == 1:
-            return np.array([self.start], dtype=np.float64)
-        return np.linspace(self.start, self.end, self.probes, dtype=np.float64)
+        """Probe positions, shape (probes, 2), float64, ``(y, x)`` in px; not writable."""
+        positions = np.linspace(self.start, self.end, self.probes, dtype=np.float64)
+        positions.setflags(write=False)
+        return positions
 
     @property
     def length_px(self) -> float:

@@ -19,7 +19,7 @@ from adaptive_core.journal import JournalEntry, JournalWriter
 from adaptive_core.partial_scan.generator import Estimate, Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.plan import FinishReason, ScanPlan
-from adaptive_core.partial_scan.policy import Observation, Policy, first_probes, warm_up
+from adaptive_core.partial_scan.policy import Observation, Policy, first_probes
 from adaptive_core.ports import PathScanner
 from adaptive_core.scan_path import Action
 
@@ -111,7 +111,8 @@ class Episode:
         self._interval_s = display_interval_s
         self._observes_estimate = policy.observes_estimate
         self._policy_run = policy.start(plan, generator)
-        warm_up(self._policy_run, self.scan, plan)
+        if self.scan.probes:
+            self._policy_run.resume(self.scan, plan)
         if journal is not None:
             for action, values in zip(self.scan.actions, self.scan.values, strict=True):
                 journal.append(JournalEntry(action.positions, values, kind=action.kind))

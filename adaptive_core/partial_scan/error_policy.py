@@ -10,7 +10,7 @@ from scipy import ndimage
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.partial_scan.generator import Generator
 from adaptive_core.partial_scan.plan import ScanPlan
-from adaptive_core.partial_scan.policy import Observation
+from adaptive_core.partial_scan.policy import Observation, PolicyRun
 from adaptive_core.scan_path import FloatArray, Segment
 
 CANDIDATES = 256
@@ -38,7 +38,7 @@ class PredictedErrorPolicy:
         return PredictedErrorRun(plan)
 
 
-class PredictedErrorRun:
+class PredictedErrorRun(PolicyRun):
     """Scores random candidates on the map of predicted squared error."""
 
     def __init__(self, plan: ScanPlan) -> None:

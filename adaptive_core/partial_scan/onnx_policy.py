@@ -12,7 +12,7 @@ from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.generator import Generator
 from adaptive_core.partial_scan.plan import ScanPlan
-from adaptive_core.partial_scan.policy import Observation
+from adaptive_core.partial_scan.policy import Observation, PolicyRun
 from adaptive_core.scan_path import Action, FloatArray, Point, Positions, Segment
 
 FloatInput = npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ class OnnxPolicy:
         return OnnxPolicyRun(self.model, plan)
 
 
-class OnnxPolicyRun:
+class OnnxPolicyRun(PolicyRun):
     """Carries the recurrent state and turns outputs into actions in px."""
 
     def __init__(self, model: LoadedModel, plan: ScanPlan) -> None:

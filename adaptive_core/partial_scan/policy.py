@@ -36,6 +36,14 @@ class PolicyRun(typing.Protocol):
         """The next action, or None when the policy has nothing left to ask for."""
         ...
 
+    def resume(self, scan: PartialImage, plan: ScanPlan) -> None:
+        """Go on with an earlier scan, before the first decision; a policy that learns from it is shown it again."""
+        past = PartialImage(scan.size_px, scan.channels)
+        for index, (action, values) in enumerate(zip(scan.actions, scan.values, strict=True)):
+            beam_on_us = scan.beam_on_us * past.probes / scan.probes
+            self.decide(Observation(past, None, plan.remaining(index, past.probes, beam_on_us)))
+            past.add(action, values)
+
 
 class Policy(typing.Protocol):
     """Chooses where the probe goes next."""
@@ -57,14 +65,6 @@ class Policy(typing.Protocol):
             InvalidInputError: if the policy cannot work with this plan or generator.
         """
         ...
-
-
-def warm_up(run: PolicyRun, scan: PartialImage, plan: ScanPlan) -> None:
-    """Bring the state of a policy to where it was after an earlier scan, by showing it that scan again."""
-    past = PartialImage(scan.size_px, scan.channels)
-    for index, (action, values) in enumerate(zip(scan.actions, scan.values, strict=True)):
-        run.decide(Observation(past, None, plan.remaining(index, past.probes, past.probes * plan.setup.dwell_us)))
-        past.add(action, values)
 
 
 def first_probes(action: Action, probes: int) -> Action:

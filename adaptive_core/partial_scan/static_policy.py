@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+from scipy.spatial import KDTree
+
 from adaptive_core import static_path
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.partial_scan.generator import Generator
+from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.plan import ScanPlan
-from adaptive_core.partial_scan.policy import Observation
+from adaptive_core.partial_scan.policy import Observation, PolicyRun
 from adaptive_core.scan_path import Action, FloatArray, Positions, Segment, as_segments
 
 STATIC_POLICIES = ("spiral", "serpentine", "uniform-grid", "halton", "random-segments")
@@ -39,8 +43,8 @@ class StaticPolicy:
         return StaticPolicyRun(self.positions(plan), plan.probes_per_segment)
 
 
-class StaticPolicyRun:
-    """Hands out a fixed path; how far it has come is read from the scan, so that a scan can be continued."""
+class StaticPolicyRun(PolicyRun):
+    """Hands out a fixed path."""
 
     def __init__(self, positions: FloatArray, batch: int) -> None:
         self._positions = positions
@@ -54,3 +58,15 @@ class StaticPolicyRun:
         self._next += len(batch)
         segments = list(as_segments(batch))
         return segments[0] if len(segments) == 1 and isinstance(segments[0], Segment) else Positions(batch)
+
+    def resume(self, scan: PartialImage, plan: ScanPlan) -> None:
+        """Go on with those positions of the longer path that are farthest from what was measured, in their order.
+
+        A longer spiral or finer grid covers the whole region anew, so that its second half alone would leave the rest
+        as it was. A path that the earlier one is a part of goes on where that ended.
+        """
+        measured = KDTree(np.concatenate([action.positions for action in scan.actions]))
+        distance, _ = measured.query(self._positions)
+        left = plan.probes_left(len(scan.actions), scan.probes, scan.beam_on_us)
+        farthest = np.argsort(-distance, kind="stable")[:left]
+        self._positions = self._positions[np.sort(farthest)]

@@ -227,6 +227,22 @@ def test_a_scan_is_continued_where_it_stopped():
     np.testing.assert_allclose(visited, static_path.halton((96, 96), 160))
 
 
+@pytest.mark.parametrize("name", ["spiral", "serpentine", "uniform-grid"])
+def test_a_path_that_is_continued_covers_the_whole_region_more_closely(name):
+    scanner = FakeScanner()
+    first = episode(scanner, policy=StaticPolicy(name), budget=Budget(segments=20))
+    list(first.run())
+    second = episode(scanner, policy=StaticPolicy(name), budget=Budget(segments=40), scan=first.scan)
+    list(second.run())
+    assert 700 < second.scan.probes <= 800
+    counts = []
+    for scan in (first.scan, second.scan):
+        positions = np.concatenate([action.positions for action in scan.actions])
+        counts.append(np.histogram2d(*positions.T, bins=3, range=((0, 96), (0, 96)))[0])
+    added = counts[1] - counts[0]
+    assert added.min() > 0.5 * counts[0].min()
+
+
 def test_what_does_not_fit_together_is_refused_before_the_beam_moves():
     scanner = FakeScanner()
     with pytest.raises(InvalidInputError, match="predicts its error"):
