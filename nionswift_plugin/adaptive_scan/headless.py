@@ -16,9 +16,6 @@ from nion.utils import Registry
 
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders, user_folders
 
-SIMULATOR_ID = "adaptive_simulator_scan"
-"""Scan device of the simulated instrument."""
-
 
 class _Interface(TestUI.UserInterface):
     """Swift's user interface without a screen, with the folders of a real one."""

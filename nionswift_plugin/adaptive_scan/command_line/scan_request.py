@@ -13,10 +13,9 @@ from nion.utils import Registry
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ports import ImageArray, SimulatedSpecimen
 from adaptive_core.simulation.settings import SimulatedInstrument
-from nionswift_plugin.adaptive_scan.headless import SIMULATOR_ID
 from nionswift_plugin.adaptive_scan.places import scan_sources
 from nionswift_plugin.adaptive_scan.preparation import Models, Place, PreparedScan, prepare
-from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings, SettingsStore
+from nionswift_plugin.adaptive_scan.settings import SIMULATOR_ID, BudgetKind, PartialScanSettings, SettingsStore
 
 DEFAULT_COVERAGE = 1 / 23.04
 """That of the paper: 400 probes on 96 x 96 px (Ede 2021)."""
