@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
+import math
 import typing
 
 import numpy as np
@@ -24,6 +25,8 @@ ROLE = "alignment"
 GRAPHIC_ID = "adaptive_scan_alignment"
 MOST_MOVES = 40
 """Moves that are drawn, and told in the metadata, at most: the last ones."""
+_SHORT = 0.03
+"""Moves of less than this part of the frame are drawn without an arrow, which would hide them."""
 _DISK_COLOUR, _TARGET_COLOUR, _PATH_COLOUR = "#00FF00", "#FF4040", "#00FFFF"
 
 Point = tuple[float, float]
@@ -115,12 +118,11 @@ class TraceItem:
         yield
         for index, (a, b) in enumerate(itertools.pairwise(sightings)):
             if index >= len(lines):
-                line = Graphics.LineGraphic()
-                line.end_arrow_enabled = True
-                lines.append(_add(display_item, line, _PATH_COLOUR))
+                lines.append(_add(display_item, Graphics.LineGraphic(), _PATH_COLOUR))
             vector = (_fraction(a.disk_px, a.shape), _fraction(b.disk_px, b.shape))
             if lines[index].vector != vector:
                 lines[index].vector = vector
+                lines[index].end_arrow_enabled = math.dist(*vector) > _SHORT
                 yield
                 if item._closed:
                     return

@@ -301,7 +301,7 @@ class AlignmentModel(Observable.Observable):
         self.refresh()
 
     def _poll(self) -> None:
-        if self.is_visible() and not self.session.is_busy:
+        if self.is_visible():
             self.refresh()
 
     def _post(self, function: collections.abc.Callable[[], None]) -> None:

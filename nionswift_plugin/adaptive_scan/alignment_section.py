@@ -103,9 +103,8 @@ class AlignmentSection(Declarative.Handler):
                         _field(
                             "model.half_screen_text",
                             _("auto"),
-                            _("Change of the control that moves the disk by about half of the camera"),
+                            _("Change of the control for half of the camera; empty: by the calibration"),
                         ),
-                        _label(_("empty: by the camera's calibration")),
                         u.create_stretch(),
                     ),
                     spacing=6,
