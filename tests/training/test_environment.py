@@ -24,7 +24,7 @@ def _policy(seed=0):
     torch.manual_seed(seed)
     policy = RecurrentPolicy()
     with torch.no_grad():
-        policy.score.weight.mul_(10)
+        policy.score.weight.mul_(60)
     return policy
 
 

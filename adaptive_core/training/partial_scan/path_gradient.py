@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from adaptive_core import model_card
-from adaptive_core.model_library import LoadedModel
+from adaptive_core.model_library import LoadedModel, shipped_folder
 from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.scan_path import Size
@@ -46,7 +46,7 @@ class PathGradientConfig:
     """Arguments of the training.
 
     Attributes:
-        generator: ONNX file of the generator through which the gradient flows.
+        generator: ONNX file of the generator through which the gradient flows; the shipped one if not given.
         images: folder of real images; None trains on procedural images only.
         minutes: length of the training.
         iterations: largest number of iterations.
@@ -62,12 +62,14 @@ class PathGradientConfig:
         threads: of PyTorch.
     """
 
-    generator: pathlib.Path = pathlib.Path("models/partial_scan_generator.onnx")
+    generator: pathlib.Path = dataclasses.field(
+        default_factory=lambda: shipped_folder() / "partial_scan_generator.onnx"
+    )
     images: pathlib.Path | None = None
     minutes: float = 30.0
     iterations: int = 1_000_000
     seed: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     batch: int = 16
     noise_rad: float = 0.1
     average: float = 0.998
@@ -132,10 +134,8 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     torch.manual_seed(config.seed + start)
     rng = np.random.default_rng([config.seed, start])
     truths = _Truths(images, rng, config.batch)
-    typical = 0.05  # running mean of the errors: losses are normalised by it (Ede 2021, Eq. 14)
 
     def step(policy: RecurrentPolicy, _iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
-        nonlocal typical
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
         batch, segments = truths.draw()
         dose = None
@@ -143,9 +143,9 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
             low, high = np.log(DOSE_RANGE)
             dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
         walk = rollout(policy, batch, segments, noise_rad, dose)
-        error = completion_errors(generator, walk, batch, config.bfloat16).mean()
-        typical = 0.99 * typical + 0.01 * float(error.detach())
-        return error / typical, {"training": float(error.detach())}
+        errors = completion_errors(generator, walk, batch, config.bfloat16)
+        # The root lets images that are nearly right count beside hopeless ones.
+        return (errors + 1e-4).sqrt().mean(), {"training": float(errors.detach().mean())}
 
     fitted = fit(
         RecurrentPolicy(),
@@ -249,7 +249,7 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
     """Command line of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=pathlib.Path)
-    parser.add_argument("--generator", type=pathlib.Path, default=PathGradientConfig.generator)
+    parser.add_argument("--generator", type=pathlib.Path, default=PathGradientConfig().generator)
     parser.add_argument("--minutes", type=float, default=PathGradientConfig.minutes)
     parser.add_argument("--iterations", type=int, default=PathGradientConfig.iterations)
     parser.add_argument("--seed", type=int, default=PathGradientConfig.seed)
