@@ -169,20 +169,21 @@ class ResultItems:
         for role in ROLES:
             if role == UNCERTAINTY and not self._prepared.models.generator.predicts_error:
                 continue
-            item = self._earlier.get(role)
+            item, shown = self._earlier.get(role), self._latest.get(role)
             if item is None or item._closed:
                 unknown = np.full(setup.size_px, np.nan if role == MEASURED else 0.0, dtype=np.float32)
-                item = add_item(
-                    model,
-                    f"{item_title(role)}{suffix}",
-                    self._latest.get(role) or self._xdata(unknown, {}, is_brief=True),
-                )
+                first = self._xdata(unknown, {}, is_brief=True) if shown is None else shown
+                item = add_item(model, f"{item_title(role)}{suffix}", first)
                 if role == UNCERTAINTY:
                     self._display_item(item).display_data_channels[0].color_map_id = "magma"
-            elif role in self._latest:
-                model._queue_data_item_update(item, self._latest[role])
+            else:
+                shown = None
             if is_live:
                 self._live[role] = LiveItem(model, item)
+            # What was pushed while the item was being made has not reached it.
+            latest = self._latest.get(role)
+            if latest is not None and latest is not shown:
+                model._queue_data_item_update(item, latest)
             self.data_items[role] = item
             yield
         measured = self._display_item(self.data_items[MEASURED])
@@ -248,9 +249,10 @@ class ResultItems:
     def _set_contrast(self, item: DataItem.DataItem) -> None:
         """Swift's automatic contrast does not know about pixels without a value."""
         data = item.data
-        if data is not None and not np.isnan(data).all():
-            limits = float(np.nanmin(data)), float(np.nanmax(data))
-            self._display_item(item).display_data_channels[0].display_limits = limits
+        known = None if data is None else data[np.isfinite(data)]
+        if known is not None and known.size:
+            low, high = np.percentile(known, [1, 99]).tolist()
+            self._display_item(item).display_data_channels[0].display_limits = low, high
 
     def _display_item(self, item: DataItem.DataItem) -> DisplayItem.DisplayItem:
         """How an item is displayed; every data item of a project has that."""

@@ -308,7 +308,9 @@ def _figures(progress: Progress | None, outcome: Outcome | None) -> Metadata:
 
 def dose_text(dose_e_per_A2: float | None) -> str:
     """A dose as the operator reads it."""
-    return "an unknown dose" if dose_e_per_A2 is None else f"{dose_e_per_A2:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO}"
+    if dose_e_per_A2 is None:
+        return "an unknown dose"
+    return f"{dose_e_per_A2:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO}"
 
 
 def time_text(seconds: float) -> str:

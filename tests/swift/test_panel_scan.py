@@ -22,6 +22,7 @@ from adaptive_core.journal import JournalWriter
 from adaptive_core.journal_reader import read_journal
 from adaptive_core.partial_scan import FinishReason
 from adaptive_core.simulation.faults import Fault, FaultKind
+from nionswift_plugin.adaptive_scan import data_items as data_items_module
 from nionswift_plugin.adaptive_scan.settings import BudgetKind, RegionKind
 
 QUICK: dict[str, typing.Any] = {"policy": "random-segments", "generator": "nearest-interpolation"}
@@ -164,6 +165,23 @@ def test_a_long_scan_is_shown_as_it_goes_and_keeps_the_window_free(
     assert max(calls) < 0.05
 
 
+def test_a_scan_that_ends_while_its_items_are_made_is_shown_to_its_end(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_item = data_items_module.add_item
+
+    def add_slowly(*arguments: typing.Any) -> typing.Any:
+        item = add_item(*arguments)
+        time.sleep(0.1)
+        return item
+
+    monkeypatch.setattr(data_items_module, "add_item", add_slowly)
+    opened.scan(**QUICK, dwell_us=500.0)
+    probes = [opened.how(title)["probes"] for title in opened.titles()]
+    assert probes == [400, 400, 400]
+    assert {opened.how(title)["finish_reason"] for title in opened.titles()} == {"COMPLETED"}
+
+
 def test_abort_keeps_and_completes_what_was_measured(opened: Opened) -> None:
     opened.model.start(**QUICK, segments=400, dwell_us=500.0)
     opened.swift.pump(lambda: MEASURED in opened.titles() and opened.session.progress_percent > 0)
@@ -261,7 +279,9 @@ def test_a_rectangle_is_scanned_where_its_image_was_taken(opened: Opened) -> Non
     rectangle.bounds = Geometry.FloatRect.from_tlhw(0.5, 0.25, 0.25, 0.25)
     display_item.add_graphic(rectangle)
     display_item.graphic_selection.set(0)
+    swift.pump_for(0.2)  # Swift's list of items follows a little later
     swift.document_controller.select_display_items_in_data_panel([display_item])
+    swift.pump(lambda: swift.document_controller.selected_display_item is display_item)
     parameters = swift.scan.get_current_frame_parameters()
     parameters.fov_nm = fov_nm / 2
     swift.scan.set_current_frame_parameters(parameters)
