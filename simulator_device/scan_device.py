@@ -60,11 +60,13 @@ class ScanDevice(scan_base.ScanDevice):
     Attributes:
         supports_scan_path: takes the frame parameter "scan_path", a list of ``[y, x]`` in fractions of the context.
         max_scan_path_positions: longest list.
+        supports_beam_gate: can keep the beam off the specimen but for the dwell time of each position.
         shortest_dwell_us: shorter dwell times are lengthened to this.
         scan_device_is_secondary: beside another instrument's scan device, which stays the STEM controller's own.
     """
 
     supports_scan_path = True
+    supports_beam_gate = True
 
     def __init__(self, column: Column, microscope: Microscope, is_secondary: bool) -> None:
         self.scan_device_id = SCAN_ID
@@ -175,6 +177,12 @@ class ScanDevice(scan_base.ScanDevice):
                 self.microscope.idle((now_s - self._idle_since_s) * 1e6, self._beam, position)
                 self._idle_since_s = now_s
             self._beam = self._column.beam
+
+    def set_beam_gate(self, on: bool) -> None:
+        """Whether the beam is on the specimen only while it dwells on the positions of a frame."""
+        with self._lock:
+            self._count_idle()
+            self.microscope.gated = on
 
     # frame parameters and probe
 

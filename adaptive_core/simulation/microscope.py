@@ -127,8 +127,10 @@ class Exposure:
         probe_electrons = 0.0 if beam.blanked else electrons(beam.current_pa, self.dwell_us)
         self._measure(slice(start, self.done), on_specimen, row, probe_electrons, beam)
         waited_us = float(ends_us[-1]) - before_us - len(index) * self.dwell_us
+        waits_blanked = beam.blanked or microscope.gated
         microscope.count_electrons(
-            probes=probe_electrons * len(index), overhead=0.0 if beam.blanked else electrons(beam.current_pa, waited_us)
+            probes=probe_electrons * len(index),
+            overhead=0.0 if waits_blanked else electrons(beam.current_pa, waited_us),
         )
         microscope.clock_us = self._start_us + float(ends_us[-1])
 
@@ -166,12 +168,14 @@ class Microscope:
         settings: see :class:`InstrumentSettings`; assign with :meth:`configure`.
         dose_map: electrons that every place of the specimen has received in finished frames.
         clock_us: time scanned since the random numbers were restarted; the drift follows it.
+        gated: the beam is on the specimen only while it dwells on the positions of a frame.
     """
 
     def __init__(self, specimen: Specimen, settings: InstrumentSettings | None = None) -> None:
         self.specimen = specimen
         self.dose_map = DoseMap(specimen.size_nm)
         self.delivered = Delivered()
+        self.gated = False
         self.configure(settings or InstrumentSettings())
 
     def configure(self, settings: InstrumentSettings) -> None:
@@ -218,7 +222,7 @@ class Microscope:
 
     def idle(self, time_us: float, beam: Beam, position_nm: Point | None) -> None:
         """The beam stood still for a while, at ``position_nm`` of the scan plane if that is known."""
-        if beam.blanked:
+        if beam.blanked or self.gated:
             return
         received = electrons(beam.current_pa, time_us)
         self.count_electrons(idle=received)

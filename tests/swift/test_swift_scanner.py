@@ -171,9 +171,13 @@ def test_a_view_that_was_not_live_is_not_started(swift_simulator: Swift) -> None
     assert swift.controller.GetVal("C_Blank") == 1.0
 
 
-def test_the_beam_is_blanked_while_nothing_is_scanned(swift_simulator: Swift) -> None:
+@pytest.mark.parametrize("gate", [False, True])
+def test_the_beam_is_blanked_while_nothing_is_scanned(
+    swift_simulator: Swift, monkeypatch: pytest.MonkeyPatch, gate: bool
+) -> None:
     swift = swift_simulator
     assert swift.simulator is not None
+    monkeypatch.setattr(swift.simulator.scan_device, "supports_beam_gate", gate)
     quiet(swift)
     parameters = scan_parameters(swift.scan, dwell_us=10.0)
     scanner = SwiftScanner(swift.scan, ScanRegion.rectangle(parameters), parameters=parameters)
@@ -189,8 +193,12 @@ def test_the_beam_is_blanked_while_nothing_is_scanned(swift_simulator: Swift) ->
     current_pa = scanner.setup.beam_current_pa
     assert current_pa == pytest.approx(50.0)
     assert delivered.probes == pytest.approx(electrons(current_pa, 10 * 20 * 10.0))
+    if gate:
+        assert delivered.total == delivered.probes
+        assert scanner.beam_on_us == pytest.approx(10 * 20 * 10.0)
+        return
     # The 200 ms of waiting were blanked; the beam is on for some 0.3 ms a command besides its dwell time.
-    assert delivered.idle < 0.2 * electrons(current_pa, 200e3)
+    assert 0 < delivered.idle < 0.2 * electrons(current_pa, 200e3)
     # What is counted is never less than what is delivered, and holds the time that the blanker's control takes.
     counted = electrons(current_pa, scanner.beam_on_us)
     assert 0.5 * counted < delivered.total < 1.01 * counted
@@ -217,8 +225,12 @@ def test_the_dose_of_a_command_that_fails_counts(swift_simulator: Swift, kind: F
     assert delivered.total < 1.01 * electrons(current_pa, scanner.beam_on_us)
 
 
-def test_without_a_blanker_the_beam_waits_outside_and_its_dose_counts(swift_simulator: Swift) -> None:
+def test_without_a_blanker_the_beam_waits_outside_and_its_dose_counts(
+    swift_simulator: Swift, monkeypatch: pytest.MonkeyPatch
+) -> None:
     swift = swift_simulator
+    assert swift.simulator is not None
+    monkeypatch.setattr(swift.simulator.scan_device, "supports_beam_gate", False)
     parameters = scan_parameters(swift.scan, dwell_us=10.0)
     region = ScanRegion.rectangle(parameters, (0.3, 0.3), (0.4, 0.4))
     beam = BeamSettings(blanker_control="NoSuchControl")
@@ -250,7 +262,9 @@ def test_a_live_view_that_goes_on_gets_the_probe_position_back(swift_simulator: 
     assert swift.controller.probe_position.as_tuple() == (0.25, 0.75)
 
 
-def test_the_delay_of_the_blanker_counts(swift_simulator: Swift) -> None:
+def test_the_delay_of_the_blanker_counts(swift_simulator: Swift, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert swift_simulator.simulator is not None
+    monkeypatch.setattr(swift_simulator.simulator.scan_device, "supports_beam_gate", False)
     parameters = scan_parameters(swift_simulator.scan, dwell_us=10.0)
     beam = BeamSettings(unblank_delay_us=2000.0)
     scanner = SwiftScanner(swift_simulator.scan, ScanRegion.rectangle(parameters), parameters=parameters, beam=beam)
