@@ -10,20 +10,27 @@ reconstruction from the full data, as in the papers, and against the true potent
 from __future__ import annotations
 
 import collections.abc
+import concurrent.futures
 import dataclasses
+import functools
+import math
+import multiprocessing
 import typing
 
 import numpy as np
 
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.model_library import ModelLibrary
 from adaptive_core.ptychography import episode, metrics, positions, reconstruction
 from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
-from adaptive_core.ptychography.policy import Policy, StaticPolicy, TwoPassPolicy
+from adaptive_core.ptychography.policy import OnnxPolicy, Policy, StaticPolicy, TwoPassPolicy
 from adaptive_core.ptychography.reconstruction import Reconstruction
 from adaptive_core.ptychography.scan_data import ScanData
 from adaptive_core.ptychography.stand_ins import SimulatedScanner
 from adaptive_core.simulation.ptychography_probe import FloatArray
+
+Scores = dict[tuple[float, str], dict[str, float]]
 
 PROTOCOLS = ("paper", "honest")
 BASELINE = "sparse_grid"
@@ -40,8 +47,8 @@ class Tuned:
 
 
 TUNED: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
-"""By specimen, dose and position set; made by :func:`tune` on regions that neither train nor test."""
-DEFAULT_TUNED: collections.abc.Mapping[float, Tuned] = {0.1: Tuned(130.0, 5), 1.0: Tuned(100.0, 12)}
+"""By specimen, dose and position set, where :func:`tune` found something else than the default."""
+DEFAULT_TUNED: collections.abc.Mapping[float, Tuned] = {0.1: Tuned(120.0, 5), 1.0: Tuned(120.0, 8)}
 TUNING_SEED = 900_000
 TUNING_DEFOCUS_A = (0.0, 20.0, 50.0, 80.0, 100.0, 120.0, 140.0, 160.0, 200.0)
 TUNING_EPOCHS = (4, 5, 6, 8, 12, 20)
@@ -65,10 +72,10 @@ def run(
     specimen: str,
     protocol: str,
     regions: int,
-    adaptive: collections.abc.Mapping[str, Policy] | None = None,
+    models: collections.abc.Sequence[str] | None = None,
     seed: int = 0,
     full_data: bool = True,
-    progress: collections.abc.Callable[[int, int], None] | None = None,
+    jobs: int = 1,
 ) -> dict[str, typing.Any]:
     """Compare every position set on ``regions`` regions.
 
@@ -76,50 +83,70 @@ def run(
         specimen: name of the experiment.
         protocol: one of :data:`PROTOCOLS`.
         regions: number of regions, seeds from ``BENCHMARK_SEED + seed`` on.
-        adaptive: learned policies by name.
+        models: names or files of learned policies; by default those that ship for this specimen and this protocol.
         seed: of the regions and the noise.
         full_data: compare with the reconstruction from the full data too, which takes most of the time; without it
             ``ssim_full`` and the Q by it are None.
-        progress: called after each region.
+        jobs: processes.
 
     Returns:
         ``specimen, protocol, regions, seed`` and ``positions``: for each dose and position set ``positions`` (its
-        name),
-        ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``, ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half
-        width), the same with ``q_truth_``, ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``,
-        ``defocus_A`` and ``epochs``.
+        name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``, ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95``
+        (half width), the same with ``q_truth_``, ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``,
+        ``defocus_A`` (None where the policy chooses) and ``epochs``.
     """
     if protocol not in PROTOCOLS:
         raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
-    if regions < 1:
-        raise InvalidInputError(f"A benchmark needs 1 region or more, not {regions}.")
+    if regions < 1 or jobs < 1:
+        raise InvalidInputError(f"A benchmark needs 1 region and 1 job or more, not {regions} and {jobs}.")
     settings = experiment(specimen)
-    learned = dict(adaptive or {})
-    names = [*policies(None, 0), *(["defocused_sparse_grid"] if protocol == "paper" else []), *learned]
-    scores: dict[tuple[float, str], list[dict[str, float]]] = {}
-    for index in range(regions):
-        region = SimulatedRegion(settings, BENCHMARK_SEED + seed + index)
-        truth = region.truth()
-        full = full_image(region, seed + index).phase(settings.pixel_A) if full_data else None
-        for dose in DOSES[protocol]:
-            phases = {
-                name: _image(region, name, protocol, dose, learned.get(name), seed + index).phase(settings.pixel_A)
-                for name in names
-            }
-            if full is not None and dose == 1.0:
-                phases["full_raster"] = full
-            for name, phase in phases.items():
-                score = {
-                    "truth": metrics.phase_ssim(phase, truth),
-                    "resolution": metrics.resolution_A(phase, truth, settings.pixel_A),
-                }
-                if full is not None:
-                    score["full"] = metrics.phase_ssim(phase, full)
-                scores.setdefault((dose, name), []).append(score)
-        if progress is not None:
-            progress(index + 1, regions)
+    learned = tuple(shipped_policies(specimen, protocol) if models is None else models)
+    compare = functools.partial(_compare, specimen, protocol, learned, full_data)
+    seeds = range(seed, seed + regions)
+    if jobs == 1:
+        found = [compare(one) for one in seeds]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            found = list(pool.map(compare, seeds))
+    scores = {key: [region[key] for region in found] for key in found[0]}
     rows = [_row(settings, protocol, dose, name, scores, learned, full_data) for dose, name in scores]
     return {"specimen": specimen, "protocol": protocol, "regions": regions, "seed": seed, "positions": rows}
+
+
+def shipped_policies(specimen: str, protocol: str) -> list[str]:
+    """Names of the shipped policies whose cards say that they were trained for a specimen and a protocol."""
+    cards = [entry.card for entry in ModelLibrary().list("ptychography_policy")]
+    wanted = {"specimen": specimen, "protocol": protocol}
+    return [card.name for card in cards if card and wanted.items() <= dict(card.training).items()]
+
+
+def _compare(specimen: str, protocol: str, learned: tuple[str, ...], full_data: bool, seed: int) -> Scores:
+    """Scores of every position set in one region, by dose and name."""
+    settings = experiment(specimen)
+    library = ModelLibrary()
+    policies_by_name = {name: OnnxPolicy.load(library, name) for name in learned}
+    names = [*policies(None, 0), *(["defocused_sparse_grid"] if protocol == "paper" else []), *learned]
+    region = SimulatedRegion(settings, BENCHMARK_SEED + seed)
+    truth = region.truth()
+    full = full_image(region, seed).phase(settings.pixel_A) if full_data else None
+    scores: Scores = {}
+    for dose in DOSES[protocol]:
+        phases = {
+            name: _image(region, name, protocol, dose, policies_by_name.get(name), seed).phase(settings.pixel_A)
+            for name in names
+        }
+        if full is not None and dose == 1.0:
+            phases["full_raster"] = full
+        for name, phase in phases.items():
+            score = {
+                "truth": metrics.phase_ssim(phase, truth),
+                "resolution": metrics.resolution_A(phase, truth, settings.pixel_A),
+            }
+            if full is not None:
+                score["full"] = metrics.phase_ssim(phase, full)
+            scores[dose, name] = score
+    return scores
 
 
 def full_image(region: SimulatedRegion, seed: int) -> Reconstruction:
@@ -195,7 +222,7 @@ def _row(
     dose: float,
     name: str,
     scores: dict[tuple[float, str], list[dict[str, float]]],
-    learned: dict[str, Policy],
+    learned: tuple[str, ...],
     full_data: bool,
 ) -> dict[str, typing.Any]:
     own, base = scores[dose, name], scores[dose, BASELINE]
@@ -203,12 +230,12 @@ def _row(
     def mean(key: str) -> float:
         return float(np.mean([score[key] for score in own]))
 
-    def gains(key: str) -> dict[str, float]:
+    def gains(key: str) -> dict[str, float | None]:
         each = [metrics.relative_gain(a[key], b[key]) for a, b in zip(own, base, strict=True)]
         middle, spread, half = metrics.mean_with_interval(each)
-        return {"mean": middle, "sd": spread, "ci95": half}
+        return {"mean": middle, "sd": spread, "ci95": half if math.isfinite(half) else None}
 
-    by_full = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
+    by_full: dict[str, float | None] = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
     count = settings.grid**2 if name == "full_raster" else settings.positions
     choice = tuned(settings.specimen, dose, name)
     finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]

@@ -9,6 +9,7 @@ import argparse
 import collections.abc
 import dataclasses
 import json
+import pathlib
 import typing
 
 Figures = dict[str, typing.Any]
@@ -28,6 +29,47 @@ def _run_alignment(options: argparse.Namespace) -> Figures:
     return run_benchmark(options.world, options.trials, options.policy, options.seed, options.jobs)
 
 
+def _add_ptychography(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--specimen", default="mos2", choices=["mos2", "dwcnt"], help="specimen (default: mos2)")
+    parser.add_argument(
+        "--protocol", required=True, choices=["paper", "honest"], help="the papers' reconstruction or the good one"
+    )
+    parser.add_argument("--regions", type=int, default=25, metavar="N", help="regions (default: 25)")
+    parser.add_argument(
+        "--policy", action="append", metavar="NAME", help="a learned policy, by name or file; may be given repeatedly"
+    )
+    parser.add_argument(
+        "--truth-only", action="store_true", help="leave out the reconstruction from the full data, which takes long"
+    )
+
+
+def _run_ptychography(options: argparse.Namespace) -> Figures:
+    from adaptive_core.ptychography import benchmark
+
+    return benchmark.run(
+        options.specimen,
+        options.protocol,
+        options.regions,
+        options.policy,
+        options.seed,
+        not options.truth_only,
+        options.jobs,
+    )
+
+
+def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--specimen", default="mos2", choices=["mos2", "dwcnt"], help="specimen (default: mos2)")
+    parser.add_argument(
+        "--py4dstem", type=pathlib.Path, metavar="PYTHON", help="interpreter of an environment with py4DSTEM"
+    )
+
+
+def _run_reconstruction(options: argparse.Namespace) -> Figures:
+    from adaptive_core.ptychography import benchmark_reconstruction
+
+    return benchmark_reconstruction.run(options.specimen, options.seed, py4dstem_python=options.py4dstem)
+
+
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
     """A benchmark of one loop.
@@ -35,7 +77,7 @@ class Benchmark:
     Attributes:
         summary: one line of help.
         add_arguments: its arguments besides ``--seed``, ``--jobs`` and ``--json``.
-        run: runs it; the figures, with a list of dictionaries under ``table``.
+        run: runs it; the figures, with a list of dictionaries, or a dictionary of them, under ``table``.
         table: key of the figures' list that is printed as a table.
     """
 
@@ -48,6 +90,12 @@ class Benchmark:
 BENCHMARKS: typing.Final = {
     "alignment": Benchmark(
         "centre the bright-field disk in simulated worlds", _add_alignment, _run_alignment, "policies"
+    ),
+    "ptychography": Benchmark(
+        "compare probe positions of ptychographic scans", _add_ptychography, _run_ptychography, "positions"
+    ),
+    "reconstruction": Benchmark(
+        "time and score ptychographic reconstructions", _add_reconstruction, _run_reconstruction, "methods"
     ),
 }
 
@@ -70,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(figures))
         return 0
-    rows: list[Figures] = figures.pop(benchmark.table)
+    table = figures.pop(benchmark.table)
+    rows = [{"name": name, **row} for name, row in table.items()] if isinstance(table, dict) else table
     print(", ".join(f"{name} {value}" for name, value in figures.items()))
     for line in _table(rows):
         print(line)
