@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_config import TINY
 
 from adaptive_core.training.partial_scan import generator
 from adaptive_core.training.partial_scan.synthetic import synthetic_image
-
-TINY = {"channels": (16, 16, 16), "blocks": (1, 1, 1), "batch": 2, "sizes_px": (96,), "size_weights": (1.0,)}
 
 
 @pytest.fixture(scope="session", autouse=True)
