@@ -162,7 +162,7 @@ class _Display:
         if step is None or self._trace is None or self._prepared is None:
             return
         distance = residual_text(step.distance_px, self._prepared)
-        settled = "Centred" if step.settled else "Moving"
+        settled = "On target" if step.settled else "Moving"
         self._session._set(status=f"{settled}: {frames_text(step.index + 1)}, {distance}")
         yield from self._trace.draw()
 

@@ -190,11 +190,11 @@ def test_continuous_follows_drift_until_it_is_stopped(aligning: Aligning) -> Non
     aligning.world("A", 3)
     session = aligning.model.session
     aligning.model.start(continuous=True)
-    aligning.swift.pump(lambda: session.status.startswith("Centred"))
+    aligning.swift.pump(lambda: session.status.startswith("On target"))
     world = aligning.swift.simulator.camera.frames._position._world  # type: ignore[union-attr]
     world.true_px += 20.0
     aligning.swift.pump_for(0.1)
-    aligning.swift.pump(lambda: aligning.true_px < 1.0 and session.status.startswith("Centred"))
+    aligning.swift.pump(lambda: aligning.true_px < 1.0 and session.status.startswith("On target"))
     kept = aligning.shift
     session.abort()
     aligning.finish()
@@ -348,3 +348,30 @@ def test_the_console(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> Non
     assert aligning.shift == (0.0, 0.0)
     with pytest.raises(ValueError, match="There is no choice 'speed'"):
         console.align(window=window, speed=3)
+
+
+# other instruments
+
+
+def test_usim(swift_usim: Swift, tmp_path: pathlib.Path) -> None:
+    swift = swift_usim
+    parameters = swift.camera.get_current_frame_parameters()
+    parameters.exposure_ms, parameters.binning = 20.0, 4
+    swift.camera.set_current_frame_parameters(parameters)
+    # Less than the camera's field, so that the rim is seen.
+    swift.controller.SetVal("ConvergenceAngle", 0.02)
+    swift.controller.SetVal("S_VOA", 1.0)
+    start = Geometry.FloatPoint(y=0.03, x=-0.04)
+    swift.controller.SetVal2D("CAperture", start)
+    opened = open_panel(swift, tmp_path)
+    aligning = Aligning(swift, opened)
+    swift.pump(lambda: aligning.model.policy_titles and aligning.model.state)
+    try:
+        aligning.align()
+        status = aligning.model.session.status
+        assert aligning.outcome.reason is FinishReason.ALIGNED, status
+        value = swift.controller.GetVal2D("CAperture", axis=("x", "y"))
+        # 2543 px/rad at this binning.
+        assert np.hypot(value.y, value.x) < 1.5 / 2543, status
+    finally:
+        opened.panel.close()
