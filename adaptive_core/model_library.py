@@ -123,7 +123,7 @@ class ModelLibrary:
         Raises ModelError if there is none, if it is refused, or if it is not of the ``kind``.
         """
         is_path = isinstance(source, pathlib.Path) or source.endswith(".onnx")
-        path = pathlib.Path(source) if is_path else self._find_name(str(source))
+        path = pathlib.Path(source) if is_path else self._find_name(str(source), kind)
         try:
             model, digest = self._read(path)
             if digest not in self._loaded:
@@ -143,13 +143,14 @@ class ModelLibrary:
         places = ", ".join(str(folder) for folder in self.folders)
         raise ModelError(f"The model {name or 'of a run'} with the SHA-256 {sha256} is in none of {places}.")
 
-    def _find_name(self, name: str) -> pathlib.Path:
+    def _find_name(self, name: str, kind: str | None) -> pathlib.Path:
         entries = self.list()
         matches = {entry.sha256: entry.path for entry in entries if name in (entry.name, entry.path.stem)}
         if len(matches) > 1:
             raise ModelError(f"{len(matches)} models are named {name!r}: {', '.join(map(str, matches.values()))}.")
         if not matches:
-            names = ", ".join(entry.name for entry in entries if entry.card) or "none"
+            fitting = (entry.name for entry in entries if entry.card and kind in (None, entry.card.kind))
+            names = ", ".join(dict.fromkeys(fitting)) or "none"
             raise ModelError(f"There is no model named {name!r}; there are: {names}.")
         return next(iter(matches.values()))
 
@@ -202,7 +203,7 @@ def add_model(
     target = destination / source.name
     loaded = LoadedModel(model, target)
     if target.exists() and not replace:
-        raise ModelError(f"There is a model {source.name} in {destination} already; remove it first.")
+        raise ModelError(f"There is a model {source.name} in {destination} already; replace it, or rename the file.")
     try:
         destination.mkdir(parents=True, exist_ok=True)
         _write_atomically(target, model)

@@ -7,6 +7,7 @@ import json
 import pathlib
 
 from adaptive_core.errors import ModelError
+from adaptive_core.model_card import KINDS
 from adaptive_core.model_library import ModelEntry, ModelLibrary, add_model
 from nionswift_plugin.adaptive_scan.swift_folders import user_folders
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     listing = actions.add_parser("list", help="list every model with its kind, or why it is refused")
-    listing.add_argument("--kind", help="only models of this kind")
+    listing.add_argument("--kind", choices=KINDS, help="only models of this kind")
     show = actions.add_parser("show", help="show the card of a model")
     show.add_argument("model", metavar="NAME|PATH")
     verify = actions.add_parser("verify", help="verify models and run them on a test input")
