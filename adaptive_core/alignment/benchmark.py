@@ -48,7 +48,7 @@ class Trial:
         stopped: whether the controller stopped by itself, believing that the disk is centred.
         distance_px: true distance at the end.
         on_screen: whether the disk's centre never left the screen.
-        decide_ms: mean time of a decision.
+        decide_ms: mean CPU time of a decision.
     """
 
     frames: int
@@ -164,7 +164,7 @@ def _run_chunk(task: tuple[str, str, int, range]) -> list[Trial]:
 
 
 class _Timed:
-    """A policy that measures how long its decisions take."""
+    """A policy that measures the CPU time of its decisions, which other programs on the computer do not change."""
 
     def __init__(self, policy: AlignmentPolicy) -> None:
         self._policy = policy
@@ -173,7 +173,7 @@ class _Timed:
 
     @property
     def mean_ms(self) -> float:
-        """Mean time of a decision in ms."""
+        """Mean CPU time of a decision in ms."""
         return 1e3 * float(np.mean(self._seconds)) if self._seconds else 0.0
 
     def start(self, tolerance_px: float = 1.0, jacobian: FloatArray | None = None) -> AlignmentRun:
@@ -181,7 +181,7 @@ class _Timed:
         return self
 
     def decide(self, sight: Sight) -> Decision:
-        began = time.perf_counter()
+        began = time.thread_time()
         decision = self._run.decide(sight)
-        self._seconds.append(time.perf_counter() - began)
+        self._seconds.append(time.thread_time() - began)
         return decision

@@ -27,7 +27,7 @@ ImageArray = npt.NDArray[np.float32]
 
 BEAM_SCORE = 10.0
 """A disk is believed if the correlation's peak is this many standard deviations above its background."""
-RIM_ELECTRONS = 3000.0
+RIM_ELECTRONS = 1000.0
 """Below this number of counts in the disk its rim is too noisy to be fitted."""
 _COARSE_RADIUS_PX = 12.0
 _SATURATED_FRACTION = 0.05

@@ -89,14 +89,14 @@ class TwoInARow:
         return settled
 
 
-DOUBT_LIMIT = 0.48
-"""A learned policy that says how sure it is stops when its expected rms distance is within this part of the
-tolerance,"""
-PATIENCE = 9
+DOUBT_LIMIT = 0.46
 DOUBT_GROWTH = 0.04
+PATIENCE = 10
 LARGEST_DOUBT = 0.85
-"""and after ``PATIENCE`` frames it is content with this much more a frame, up to a limit: a bad instrument gets no
-better."""
+"""A learned policy that says how sure it is stops when it expects an rms distance within this part of the tolerance;
+after ``PATIENCE`` frames it is content with ``DOUBT_GROWTH`` more a frame: a bad instrument gets no better."""
+SEEN = 0.75
+"""The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
 
 def doubt_limit(frames: int) -> float:
@@ -152,7 +152,7 @@ class _OnnxRun:
         settled = self._two_in_a_row(measured)
         if "doubt_px" in outputs:
             # The last frame must show a centred disk, as far as it can be measured; expecting one is not enough.
-            seen = float(np.hypot(*measured)) < 0.5 * self._tolerance + sight.sigma_px
+            seen = float(np.hypot(*measured)) < SEEN * self._tolerance + sight.sigma_px
             settled = seen and float(outputs["doubt_px"][0, 0]) < doubt_limit(self._frames) * self._tolerance
         jacobian = None
         if "jacobian" in outputs and (self._frames > 1 or self._known.any()):

@@ -35,7 +35,14 @@ BINNING = 2
 FRAME_PX = 512
 RADIUS_PX = 30.0
 """Of the disk, in px of the frame."""
-NOISE_OF_ONE_ELECTRON_PX = 18.0
+_SCENES = ("vacuum", "specimen", "hot pixels", "gain gradient", "readout noise")
+NOISE_OF_ONE_ELECTRON_PX = {
+    "vacuum": 18.0,
+    "specimen": 29.0,
+    "hot pixels": 20.0,
+    "gain gradient": 19.0,
+    "readout noise": 19.0,
+}
 """The centre of a disk of N electrons is found to this number of camera px over the root of N, each axis (measured)."""
 CONTROL_PER_UNIT = 0.01
 """Value of the simulated control that is one unit of the world's command."""
@@ -53,22 +60,19 @@ class Scene:
 def draw_scene(family: str, worlds: ShiftWorlds, rng: np.random.Generator) -> Scene:
     """Vacuum in world A; in B and C one of: vacuum, thin specimen, hot px, gain gradient, readout noise, twice as bad
     in C."""
-    disk_electrons = (NOISE_OF_ONE_ELECTRON_PX / float(worlds.centre_px[0])) ** 2
+    scene = "vacuum" if family == "A" else _SCENES[int(rng.integers(len(_SCENES)))]
+    disk_electrons = (NOISE_OF_ONE_ELECTRON_PX[scene] / float(worlds.centre_px[0])) ** 2
     electrons = disk_electrons / (math.pi * RADIUS_PX**2)
-    camera = DiskCameraModel(size_px=(FRAME_PX, FRAME_PX), edge_px=0.5, seed=int(rng.integers(2**31)))
-    contrast = draw_contrast(SpecimenInBeam.THIN, rng)
-    if family == "A":
-        return Scene(camera, None, electrons)
     times = 2 if family == "C" else 1
-    kind = int(rng.integers(5))
-    if kind == 1:
-        return Scene(camera, contrast, electrons)
-    defects: dict[int, dict[str, typing.Any]] = {
-        2: {"hot_pixels": 60 * times},
-        3: {"gain_gradient": (0.1 * times, 0.25 * times)},
-        4: {"pedestal": 8.0 * times, "read_noise": 0.1 * times * math.sqrt(electrons)},
+    defects: dict[str, dict[str, typing.Any]] = {
+        "hot pixels": {"hot_pixels": 60 * times},
+        "gain gradient": {"gain_gradient": (0.1 * times, 0.25 * times)},
+        "readout noise": {"pedestal": 8.0 * times, "read_noise": 0.1 * times * math.sqrt(electrons)},
     }
-    return Scene(dataclasses.replace(camera, **defects.get(kind, {})), None, electrons)
+    seed = int(rng.integers(2**31))
+    camera = DiskCameraModel(size_px=(FRAME_PX, FRAME_PX), edge_px=0.5, seed=seed, **defects.get(scene, {}))
+    contrast = draw_contrast(SpecimenInBeam.THIN, rng) if scene == "specimen" else None
+    return Scene(camera, contrast, electrons)
 
 
 class SimulatedInstrument:

@@ -141,7 +141,8 @@ def test_a_step_of_the_hybrid_policy_is_quick() -> None:
         began = time.thread_time()
         run.decide(sight((100.0, 50.0)))
         durations.append(time.thread_time() - began)
-    assert np.quantile(durations, 0.2) < 0.5e-3
+    # 0.4 ms on an idle core; the limit leaves room for a busy computer.
+    assert np.quantile(durations, 0.2) < 2e-3
 
 
 def test_a_model_of_another_kind_is_refused() -> None:

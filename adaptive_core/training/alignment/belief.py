@@ -227,10 +227,9 @@ class BeliefPolicy(nn.Module):
         surprise2 = surprises2[:, 0]
         log_weight = torch.log_softmax(first * self.prior_logit.repeat(len(_MIRRORS)) + later * s["log_weight"], -1)
         log_evidence = later[:, 0] * torch.logsumexp(log_weight + evidence, -1)
-        weight = torch.softmax(log_weight + later * evidence, -1)
+        weight = torch.softmax(log_weight + later * evidence, -1)[..., None]  # (n, K, 1)
         # No hypothesis is ever given up: the grid is coarse, and what fits best may change.
-        weight = ((1 - _FORGETTING) * weight + _FORGETTING / HYPOTHESES)[..., None]  # (n, K, 1)
-        log_weight = torch.log(weight[..., 0])
+        log_weight = torch.log((1 - _FORGETTING) * weight[..., 0] + _FORGETTING / HYPOTHESES)
         stale_share = later * (weight * share[:, 1, :, None]).sum(1)
         stale_count = stale_count + torch.cat([stale_share, later], -1)
 

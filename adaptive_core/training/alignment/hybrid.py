@@ -88,7 +88,7 @@ def train(config: HybridConfig) -> tuple[BeliefPolicy, dict[str, typing.Any]]:
             optimiser.step()
         else:
             skipped += 1
-        losses.append(float(loss))
+        losses.append(loss.item())
     log = {
         "losses": [round(value, 4) for value in losses],
         "steps": len(losses),

@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
     scores = evaluate(agent, config.environment)
     options.log.mkdir(parents=True, exist_ok=True)
     (options.log / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
-    (options.log / "log.json").write_text(json.dumps({"periods": logs, "evaluation": scores}, indent=1) + "\n")
+    (options.log / "log.json").write_text(json.dumps({"periods": logs, "evaluation": scores}) + "\n")
     _plot(logs, options.log / "curve.png")
     if options.model is not None:
         if config.relearn_scale is not None:
