@@ -106,3 +106,15 @@ def test_quitting_while_the_disk_is_kept_centred(
         swift._click_at((title.rectangle[0] - 10, title.centre[1]))
         wait_for(lambda: swift.find("Max. shift", PANEL), "the limits to be shown")
         swift.screenshot("limits")
+
+
+def test_quitting_in_the_middle_puts_the_shift_back(
+    make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "B")
+    prepare(home, exposure_ms=700.0)
+    with make_swift() as swift:
+        collapse_partial_scan(swift)
+        swift.click("Align", PANEL)
+        wait_for(lambda: status(swift, "Moving: "), "the first move")
+    assert "putting the shift back to (0.0, 0.0)" in swift.log
