@@ -48,7 +48,7 @@ def projected_potential(atoms: Atoms, grid_px: int) -> RealArray:
         projection="infinite",
         parametrization="kirkland",
     )
-    return np.asarray(potential.build(lazy=False).array, dtype=np.float32).sum(0)
+    return np.asarray(potential.build(lazy=False).array.sum(0), dtype=np.float32)
 
 
 def multislice_patterns(
