@@ -227,9 +227,8 @@ def supervise(config: ReinforceConfig, world: World, encoder: Autoencoder, polic
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    logger.info(
-        "supervised initialisation: mean squared error %.3g of a position", float(loss) / target[..., 0].numel()
-    )
+    error = float(loss.detach()) / target[..., 0].numel()
+    logger.info("supervised initialisation: mean squared error %.3g of a position", error)
 
 
 @torch.no_grad()
