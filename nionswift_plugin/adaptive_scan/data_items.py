@@ -176,6 +176,8 @@ class ResultItems:
                 item = add_item(model, f"{item_title(role)}{suffix}", first)
                 if role == UNCERTAINTY:
                     self._display_item(item).display_data_channels[0].color_map_id = "magma"
+                elif role == MEASURED:
+                    self._set_contrast(item)
             else:
                 shown = None
             if is_live:

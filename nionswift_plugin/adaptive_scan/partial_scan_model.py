@@ -18,7 +18,7 @@ from nionswift_plugin.adaptive_scan.background import Background
 from nionswift_plugin.adaptive_scan.model_choices import ModelChoices
 from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan, prepare, prepare_continuation
-from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, time_text
+from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, percent_text, time_text
 from nionswift_plugin.adaptive_scan.settings import (
     BudgetKind,
     RegionKind,
@@ -301,7 +301,7 @@ class PartialScanModel(Observable.Observable):
         beam = "" if setup.beam_current_pa is None else f" at {setup.beam_current_pa:.3g} pA"
         return (
             f"{prediction.probes} probes of {setup.dwell_us:g} \N{MICRO SIGN}s "
-            f"on {height} \N{MULTIPLICATION SIGN} {width} px: {100 * prediction.coverage:.3g} %\n"
+            f"on {height} \N{MULTIPLICATION SIGN} {width} px: {percent_text(prediction.coverage)}\n"
             f"{dose_text(prediction.dose_e_per_A2)}{beam}, {seconds}"
         )
 

@@ -168,9 +168,19 @@ class ScanSession(Observable.Observable):
                 line = repr(error)
                 self._post(lambda: self._fail(line))
             else:
-                self._post(lambda: self._done(show()))
+                self._post(lambda: self._steps.add(self._show(show)))
 
         threading.Thread(target=run, name="adaptive scan work", daemon=True).start()
+
+    def _show(self, show: collections.abc.Callable[[], str]) -> Steps:
+        """Show what was done, then say so."""
+        line = show()
+        self._steps.add(self._done_later(line))
+        yield
+
+    def _done_later(self, line: str) -> Steps:
+        self._done(line)
+        yield
 
     def _done(self, status: str, percent: int = 100) -> None:
         self._abort = None
@@ -260,13 +270,13 @@ class _Display:
             return
         figures = _figures(update.progress, None)
         self.items.push(update.measured, update.estimate, self._actions, figures, is_final=False)
-        if not self._is_made:
-            self._is_made = True
-            self._steps.add(self.items.make(is_live=True))
         # One update waits at most, the newest.
         is_waiting, self._update = self._update is not None, update
         if not is_waiting:
             self._steps.add(self._show_update(self.items))
+        if not self._is_made:
+            self._is_made = True
+            self._steps.add(self.items.make(is_live=True))
 
     def finished(self, outcome: Outcome) -> None:
         if self.items is not None and outcome.scan is not None:
@@ -313,6 +323,11 @@ def dose_text(dose_e_per_A2: float | None) -> str:
     return f"{dose_e_per_A2:.3g} e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO}"
 
 
+def percent_text(fraction: float) -> str:
+    """A fraction as the operator reads it."""
+    return f"{100 * fraction:.0f} %" if fraction >= 1 else f"{100 * fraction:.3g} %"
+
+
 def time_text(seconds: float) -> str:
     """A time as the operator reads it."""
     if seconds >= 90:
@@ -324,7 +339,7 @@ def time_text(seconds: float) -> str:
 
 def _progress_line(progress: Progress) -> str:
     return (
-        f"{progress.probes} probes, {100 * progress.coverage:.2g} %, {dose_text(progress.dose_e_per_A2)}, "
+        f"{progress.probes} probes, {percent_text(progress.coverage)}, {dose_text(progress.dose_e_per_A2)}, "
         f"{time_text(progress.seconds_left)} left"
     )
 
@@ -335,7 +350,7 @@ def _result_line(outcome: Outcome) -> str:
     if outcome.reason is FinishReason.COMPLETED:
         progress = outcome.progress
         return (
-            f"Completed: {progress.probes} probes, {100 * progress.coverage:.2g} %, "
+            f"Completed: {progress.probes} probes, {percent_text(progress.coverage)}, "
             f"{dose_text(progress.dose_e_per_A2)} in {time_text(progress.seconds)}."
         )
     return f"Aborted. {_kept(outcome)}"

@@ -93,7 +93,7 @@ def test_scan_from_the_panel(make_swift: MakeSwift, home: SwiftHome) -> None:
         wait_for_status(swift, "400 probes")
         swift.click("Adaptive Scan", PANEL)
         status = wait_for_status(swift, "Completed: ")
-        assert status.startswith("Completed: 400 probes, 4.3 %")
+        assert status.startswith("Completed: 400 probes, 4.34 %")
         assert not any(item["live"] for item in swift.data_items().values())
         swift.screenshot("2-completed")
 
