@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from adaptive_core.ports import ImageArray
 from adaptive_core.scan_path import FloatArray
@@ -74,6 +75,9 @@ def save_summary(
         else:
             mappable, label = _show(axis, image, "gray", intensity), "counts"
         bar = figure.colorbar(mappable, ax=axis, location="bottom", fraction=0.05, pad=0.02)
+        if label == "action":
+            bar.locator = MaxNLocator(6, integer=True)
+            bar.update_ticks()
         bar.ax.tick_params(labelsize=8)
         bar.set_label(label, fontsize=8)
     if pixel_size_nm is not None:

@@ -62,6 +62,8 @@ def specimen_from_file(path: pathlib.Path, pixel_size_nm: float | None = None) -
     Raises:
         InvalidInputError: the file cannot be read as an image with contrast.
     """
+    if path.is_dir():
+        raise InvalidInputError(f"{path}: a specimen is an image file, and this is a folder.")
     if not path.is_file():
         raise InvalidInputError(f"{path}: there is no such file.")
     try:
@@ -69,6 +71,7 @@ def specimen_from_file(path: pathlib.Path, pixel_size_nm: float | None = None) -
     except InvalidInputError:
         raise
     except Exception as e:  # every library has its own ways to fail
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise InvalidInputError(f"{path}: the file cannot be read as an image ({reason}).") from e
+        # imageio names the file by an internal address, which would only confuse.
+        reason = f" ({str(e).splitlines()[0]})" if str(e) and "uri" not in str(e) else ""
+        raise InvalidInputError(f"{path}: the file cannot be read as an image{reason}.") from e
     return from_image(image, found_nm if pixel_size_nm is None else pixel_size_nm, str(path))
