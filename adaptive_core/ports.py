@@ -27,12 +27,14 @@ class ScannerAbilities:
         positions_per_command: largest number of free positions in one command; 0 when it takes none.
         shortest_dwell_us: shortest dwell time in us.
         can_blank: the beam is blanked while it waits, so that waiting adds no dose.
+        gates_beam: the beam is on for the dwell times and no longer; elsewhere each command exposes a little more.
     """
 
     segments: bool = True
     positions_per_command: int = 0
     shortest_dwell_us: float = 0.0
     can_blank: bool = False
+    gates_beam: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -299,10 +299,14 @@ class PartialScanModel(Observable.Observable):
             seconds = f"{seconds} and decisions"
         height, width = setup.size_px
         beam = "" if setup.beam_current_pa is None else f" at {setup.beam_current_pa:.3g} pA"
+        dose = dose_text(prediction.dose_e_per_A2)
+        if prediction.dose_e_per_A2 is not None and not prepared.scanner.abilities.gates_beam:
+            # Such a device exposes the specimen between the probes too; how long is known only once it has.
+            dose = f"at least {dose}"
         return (
             f"{prediction.probes} probes of {setup.dwell_us:g} \N{MICRO SIGN}s "
             f"on {height} \N{MULTIPLICATION SIGN} {width} px: {percent_text(prediction.coverage)}\n"
-            f"{dose_text(prediction.dose_e_per_A2)}{beam}, {seconds}"
+            f"{dose}{beam}, {seconds}"
         )
 
     # What changes by itself.

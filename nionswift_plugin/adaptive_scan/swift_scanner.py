@@ -97,6 +97,7 @@ class SwiftScanner:
             positions_per_command=_positions_per_command(self._device),
             shortest_dwell_us=float(getattr(self._device, "shortest_dwell_us", 0.0)),
             can_blank=self._gates or self._make_beam().blanks,
+            gates_beam=self._gates,
         )
         self.setup = ScannerSetup(
             size_px=region.size_px,
