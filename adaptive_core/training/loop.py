@@ -30,6 +30,8 @@ class Schedule:
         average: decay of the running average of the weights, which is what is used in the end.
         largest_gradient: norm to which gradients are cut.
         validate_every_s: time between two validations, with a checkpoint each.
+        select: name of a figure of the validation; the averaged network with its lowest value is what is left in the
+            end. None leaves the last one.
     """
 
     minutes: float
@@ -37,6 +39,7 @@ class Schedule:
     average: float = 0.999
     largest_gradient: float = 1.0
     validate_every_s: float = 180.0
+    select: str | None = None
 
     def progress(self, iteration: int, elapsed_s: float) -> float:
         """From 0 to 1 at the end."""
@@ -87,12 +90,17 @@ def fit(
         average.load_state_dict(checkpoint["average"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         iteration, earlier_s = int(checkpoint["iteration"]), float(checkpoint["elapsed_s"])
+    best = None if checkpoint is None else checkpoint.get("best")
+    lowest = math.inf if checkpoint is None else float(checkpoint.get("lowest", math.inf))
     means: dict[str, float] = {}
     begin = time.monotonic() - earlier_s
     elapsed_s = validated_s = earlier_s
     while True:
         progress = schedule.progress(iteration, elapsed_s)
         if progress >= 1 or elapsed_s - validated_s > schedule.validate_every_s:
+            figures = validate(average)
+            if schedule.select is not None and figures.get(schedule.select, math.inf) < lowest:
+                lowest, best = figures[schedule.select], copy.deepcopy(average.state_dict())
             run.save(
                 {
                     "network": network.state_dict(),
@@ -100,15 +108,19 @@ def fit(
                     "optimizer": optimizer.state_dict(),
                     "iteration": iteration,
                     "elapsed_s": elapsed_s,
+                    "best": best,
+                    "lowest": lowest,
                 }
             )
-            run.log({"iteration": iteration, "seconds": elapsed_s, **means, **validate(average)})
+            run.log({"iteration": iteration, "seconds": elapsed_s, **means, **figures})
             validated_s = elapsed_s
         if progress >= 1:
+            if best is not None:
+                average.load_state_dict(best)
             return Fitted(average, iteration, elapsed_s / 60)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(iteration, progress)
-        loss, figures = step(network, iteration, progress)
+        loss, trained = step(network, iteration, progress)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.largest_gradient)
@@ -118,7 +130,7 @@ def fit(
             logger.warning("Iteration %d is left out: its gradient is not finite.", iteration)
         iteration += 1
         _average(average, network, min(schedule.average, (1 + iteration) / (10 + iteration)))
-        for name, value in figures.items():
+        for name, value in trained.items():
             before = means.get(name, math.nan)
             means[name] = value if math.isnan(before) else 0.99 * before + 0.01 * value
         elapsed_s = time.monotonic() - begin

@@ -69,7 +69,7 @@ class PathGradientConfig:
     minutes: float = 30.0
     iterations: int = 1_000_000
     seed: int = 1
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     batch: int = 16
     noise_rad: float = 0.1
     average: float = 0.998
@@ -135,6 +135,8 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     rng = np.random.default_rng([config.seed, start])
     truths = _Truths(images, rng, config.batch)
 
+    typical = 0.05  # running mean of the errors: losses are normalised by it (Ede 2021, Eq. 14)
+
     def step(policy: RecurrentPolicy, _iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
         batch, segments = truths.draw()
@@ -144,14 +146,15 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
             dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
         walk = rollout(policy, batch, segments, noise_rad, dose)
         errors = completion_errors(generator, walk, batch, config.bfloat16)
-        # The root lets images that are nearly right count beside hopeless ones.
-        return (errors + 1e-4).sqrt().mean(), {"training": float(errors.detach().mean())}
+        nonlocal typical
+        typical = 0.99 * typical + 0.01 * float(errors.detach().mean())
+        return errors.mean() / typical, {"training": float(errors.detach().mean())}
 
     fitted = fit(
         RecurrentPolicy(),
         run,
         checkpoint,
-        Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s),
+        Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s, "validation"),
         lambda _iteration, progress: config.learning_rate * cosine(progress),
         step,
         _validation(held_out, generator, config),
