@@ -71,7 +71,7 @@ def test_the_response_is_learnt_and_makes_the_next_alignment_shorter(tmp_path) -
     first = LinearInstrument()
     run = episode(first, menu.find_policy())
     frames = len(list(run))
-    np.testing.assert_allclose(run.result.jacobian, first.jacobian, atol=8)
+    np.testing.assert_allclose(run.result.jacobian, first.jacobian, atol=15)
     path = tmp_path / "responses.json"
     key = ResponseMemory.key("camera", "CAperture", 100.0)
     ResponseMemory(path).remember(key, run.result.jacobian)
