@@ -138,6 +138,7 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     typical = 0.05  # running mean of the errors: losses are normalised by it (Ede 2021, Eq. 14)
 
     def step(policy: RecurrentPolicy, _iteration: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+        nonlocal typical
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
         batch, segments = truths.draw()
         dose = None
@@ -146,7 +147,6 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
             dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
         walk = rollout(policy, batch, segments, noise_rad, dose)
         errors = completion_errors(generator, walk, batch, config.bfloat16)
-        nonlocal typical
         typical = 0.99 * typical + 0.01 * float(errors.detach().mean())
         return errors.mean() / typical, {"training": float(errors.detach().mean())}
 
