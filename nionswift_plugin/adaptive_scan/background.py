@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import logging
+import math
 import threading
 import time
 import typing
@@ -103,9 +104,7 @@ class StepQueue:
     def finish(self) -> None:
         """Do at once all that waits; on the user interface's thread."""
         while steps := self._first():
-            for _ in steps:
-                pass
-            self._waiting.popleft()
+            self._go_on(steps, math.inf)
 
     def _first(self) -> Steps | None:
         with self._lock:
@@ -113,16 +112,20 @@ class StepQueue:
             return self._waiting[0] if self._waiting else None
 
     def _work(self) -> None:
-        begin = time.perf_counter()
+        deadline = time.perf_counter() + _STEPS_S
         while steps := self._first():
-            try:
-                for _ in steps:
-                    if time.perf_counter() - begin > _STEPS_S:
-                        self._post(self._work)
-                        return
-            except BaseException:
-                # What comes next, such as the end of a scan, must not be lost with it.
-                self._waiting.popleft()
+            if not self._go_on(steps, deadline):
                 self._post(self._work)
-                raise
-            self._waiting.popleft()
+                return
+
+    def _go_on(self, steps: Steps, deadline: float) -> bool:
+        """Do steps until a time of ``time.perf_counter``; whether that was all."""
+        try:
+            for _ in steps:
+                if time.perf_counter() > deadline:
+                    return False
+        except Exception:
+            # What comes next, such as the end of a scan, must not be lost with it.
+            logger.exception("Something could not be shown.")
+        self._waiting.popleft()
+        return True

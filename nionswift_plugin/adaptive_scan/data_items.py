@@ -140,6 +140,7 @@ class ResultItems:
 
     Attributes:
         data_items: by role.
+        is_made: whether all of them are there.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class ResultItems:
         earlier: ResultItems | None = None,
     ) -> None:
         self.data_items: dict[str, DataItem.DataItem] = {}
+        self.is_made = False
         self._document_controller = document_controller
         self._document_model = document_controller.document_model
         self._prepared = prepared
@@ -167,7 +169,8 @@ class ResultItems:
         Acquisition.session_manager.begin_acquisition(model)
         suffix = free_suffix(model, COMPLETED)
         for role in ROLES:
-            if role == UNCERTAINTY and not self._prepared.models.generator.predicts_error:
+            predicted = self._prepared.models.generator.predicts_error
+            if role in self.data_items or (role == UNCERTAINTY and not predicted):
                 continue
             item, shown = self._earlier.get(role), self._latest.get(role)
             if item is None or item._closed:
@@ -188,6 +191,7 @@ class ResultItems:
                 model._queue_data_item_update(item, latest)
             self.data_items[role] = item
             yield
+        self.is_made = True
         measured = self._display_item(self.data_items[MEASURED])
         plan = self._prepared.plan
         segments = math.ceil(plan.probes / plan.probes_per_segment)

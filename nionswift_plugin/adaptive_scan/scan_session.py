@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import logging
 import pathlib
 import threading
@@ -174,8 +175,13 @@ class ScanSession(Observable.Observable):
 
     def _show(self, show: collections.abc.Callable[[], str]) -> Steps:
         """Show what was done, then say so."""
-        line = show()
-        self._steps.add(self._done_later(line))
+        try:
+            line = show()
+        except Exception as error:
+            logger.exception("What was done could not be shown.")
+            self._fail(f"It could not be shown: {error!r}")
+        else:
+            self._steps.add(self._done_later(line))
         yield
 
     def _done_later(self, line: str) -> Steps:
@@ -258,7 +264,7 @@ class _Display:
         self._earlier = earlier
         self._actions: collections.abc.Sequence[Action] = ()
         self._update: Update | None = None
-        self._is_made = False
+        self._is_asked_for = False
 
     def started(self, prepared: PreparedScan, scan: PartialImage, journal: pathlib.Path) -> None:
         self._actions = scan.actions
@@ -274,8 +280,8 @@ class _Display:
         is_waiting, self._update = self._update is not None, update
         if not is_waiting:
             self._steps.add(self._show_update(self.items))
-        if not self._is_made:
-            self._is_made = True
+        if not self._is_asked_for:
+            self._is_asked_for = True
             self._steps.add(self.items.make(is_live=True))
 
     def finished(self, outcome: Outcome) -> None:
@@ -291,10 +297,15 @@ class _Display:
             yield from items.draw(self._actions)
 
     def _finish(self, outcome: Outcome, items: ResultItems | None) -> Steps:
-        if items is not None:
-            if not self._is_made:
-                yield from items.make(is_live=False)
-            yield from items.close()
+        try:
+            if items is not None:
+                if not items.is_made:
+                    yield from items.make(is_live=False)
+                yield from items.close()
+        except Exception as error:
+            logger.exception("The results of a scan could not be shown.")
+            line = f"The results could not be shown ({error!r}); they are in the journal {outcome.journal}."
+            outcome = dataclasses.replace(outcome, error=" ".join(filter(None, (outcome.error, line))))
         self._session._finished(outcome)
         if items is not None:
             yield from items.draw(self._actions)

@@ -367,6 +367,20 @@ def test_a_full_disk_ends_the_scan_and_keeps_it(opened: Opened, monkeypatch: pyt
     assert opened.how(MEASURED)["finish_reason"] == "FAILED"
 
 
+def test_results_that_cannot_be_shown_are_in_the_journal(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: typing.Any) -> typing.NoReturn:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(data_items_module, "add_item", fail)
+    opened.scan(**QUICK)
+    journal = opened.session.outcome.journal
+    assert f"they are in the journal {journal}" in opened.session.status
+    assert len(read_journal(journal).entries) == 20
+    monkeypatch.undo()
+    opened.scan(**QUICK)
+    assert opened.session.status.startswith("Completed")
+
+
 def test_a_result_may_be_deleted_while_it_is_measured(opened: Opened) -> None:
     opened.model.start(**QUICK, segments=200, dwell_us=200.0)
     opened.swift.pump(lambda: PATH in opened.titles() and opened.session.progress_percent > 10)
