@@ -237,7 +237,7 @@ def _row(
 
     by_full: dict[str, float | None] = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
     count = settings.grid**2 if name == "full_raster" else settings.positions
-    choice = tuned(settings.specimen, dose, name)
+    choice, honest = tuned(settings.specimen, dose, name), protocol == "honest"
     finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]
     fov = (settings.fov_A, settings.fov_A)
     return {
@@ -251,6 +251,6 @@ def _row(
         "q_resolution_mean": float(np.mean(finer)),
         "frc_resolution_A": mean("resolution"),
         "dose_e_per_A2": metrics.dose_e_per_A2(count, settings.electrons * dose, fov),
-        "defocus_A": None if name in learned else (choice.defocus_A if protocol == "honest" else 0.0),
-        "epochs": choice.epochs if protocol == "honest" else None,
+        "defocus_A": None if name in learned else (choice.defocus_A if honest or name.startswith("defocused") else 0.0),
+        "epochs": choice.epochs if honest else None,
     }
