@@ -144,7 +144,6 @@ class Episode:
         """
         reason = FinishReason.FAILED
         try:
-            # The device is released before the last live completion is waited for.
             with _LiveCompletion(self._generator, self._interval_s) as live, self._scanner.session():
                 yield from self._steps(live)
             self._complete()
@@ -258,7 +257,8 @@ class _LiveCompletion:
         return self
 
     def __exit__(self, *args: object) -> None:
-        self._pool.shutdown(wait=True)
+        # A completion that still runs is not waited for: it is about to be replaced by one of the whole scan.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def poll(self, scan: PartialImage) -> Estimate | None:
         """The completion that has become ready, if any; begins the next one when it is time. Raises its exception."""
