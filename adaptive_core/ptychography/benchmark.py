@@ -216,6 +216,11 @@ def _image(
     return final_image(scan(region, policy, dose, seed), choice.epochs)
 
 
+def _adapts(name: str, learned: tuple[str, ...]) -> bool:
+    """Whether positions depend on what was seen: a learned layout that never looks at the image is a static path."""
+    return "code" in ModelLibrary().load(name).card.observes if name in learned else name == "two_pass"
+
+
 def _row(
     settings: Experiment,
     protocol: str,
@@ -243,7 +248,7 @@ def _row(
     return {
         "positions": name,
         "count": count,
-        "adaptive": name in learned or name == "two_pass",
+        "adaptive": _adapts(name, learned),
         "ssim_full": mean("full") if full_data else None,
         "ssim_truth": mean("truth"),
         **{f"q_ssim_{key}": value for key, value in by_full.items()},
