@@ -15,7 +15,8 @@ from adaptive_core.partial_scan.static_policy import STATIC_POLICIES, StaticPoli
 
 POLICY_KIND = "partial_scan_policy"
 GENERATOR_KIND = "partial_scan_generator"
-DEFAULT_POLICY = "partial_scan_policy_recurrent"
+DEFAULT_POLICY = PredictedErrorPolicy.name
+"""Of the adaptive policies the one with the least error on validation images, see docs/models.md."""
 DEFAULT_GENERATOR = "partial_scan_generator"
 
 
@@ -97,9 +98,9 @@ def _choices(library: ModelLibrary, kind: str, built_in: tuple[str, ...]) -> tup
     return (*models, *(Choice(name, name.replace("-", " ").capitalize(), _DESCRIPTIONS[name]) for name in built_in))
 
 
-def default_choice(choices: tuple[Choice, ...], stem: str) -> Choice:
-    """The shipped model of this file name if it can be used, else the first built-in choice."""
+def default_choice(choices: tuple[Choice, ...], name: str) -> Choice:
+    """The choice of a built-in name, or the usable model of a file name; else the first that is built in."""
     for choice in choices:
-        if choice.usable and choice.model is not None and pathlib.Path(choice.name).stem == stem:
+        if choice.usable and name in (choice.name, pathlib.Path(choice.name).stem):
             return choice
     return next(choice for choice in choices if choice.model is None)

@@ -109,7 +109,6 @@ class Episode:
         self.finish_reason: FinishReason | None = None
         self._scanner, self._generator, self._journal = scanner, generator, journal
         self._interval_s = display_interval_s
-        self._observes_estimate = policy.observes_estimate
         self._policy_run = policy.start(plan, generator)
         if self.scan.probes:
             self._policy_run.resume(self.scan, plan)
@@ -167,8 +166,9 @@ class Episode:
     def _steps(self, live: _LiveCompletion) -> collections.abc.Iterator[ScanStep]:
         while (probes_left := self._probes_left()) > 0:
             begin = time.perf_counter()
-            if self._observes_estimate and self.scan.probes:
-                self.estimate = self._generator.complete(self.scan)
+            estimate: Estimate | None = None
+            if self._policy_run.needs_estimate and self.scan.probes:
+                estimate = self.estimate = self._generator.complete(self.scan)
             action = self._policy_run.decide(Observation(self.scan, self.estimate, self._remaining()))
             if action is None:
                 return
@@ -191,9 +191,9 @@ class Episode:
                         dose_e_per_A2=self.dose_e_per_A2,
                     )
                 )
-            estimate = self.estimate if self._observes_estimate else live.poll(self.scan)
-            if estimate is not None:
-                self.estimate = estimate
+            if estimate is None:
+                estimate = live.poll(self.scan)
+                self.estimate = estimate or self.estimate
             yield ScanStep(
                 index=self.segments - 1,
                 action=action,

@@ -32,7 +32,6 @@ class OnnxPolicy:
             )
         self.model = model
         self.name = model.card.name
-        self.observes_estimate = "estimate" in model.input_names
 
     def plan(self, plan: ScanPlan) -> ScanPlan:
         """The plan with the segments that this policy was trained for."""
@@ -70,6 +69,7 @@ class OnnxPolicyRun(PolicyRun):
         shape = model.input_shapes.get("state")
         self._state = None if shape is None else np.zeros([side or 1 for side in shape], dtype=np.float32)
         self._inputs = model.input_names
+        self.needs_estimate = "estimate" in model.input_names
         self._multiple = model.card.size_multiple or 1
 
     def decide(self, observation: Observation) -> Action:

@@ -20,7 +20,7 @@ class Observation:
 
     Attributes:
         scan: everything measured so far; a policy only reads it.
-        estimate: the latest completion; up to date if the policy ``observes_estimate``, else None or older.
+        estimate: the latest completion; up to date if the run ``needs_estimate``, else None or older.
         remaining: fraction of the budget that is left, from 1 to 0.
     """
 
@@ -30,7 +30,13 @@ class Observation:
 
 
 class PolicyRun(typing.Protocol):
-    """A policy at work on one scan; it holds the recurrent state."""
+    """A policy at work on one scan; it holds the recurrent state.
+
+    Attributes:
+        needs_estimate: whether the next decision needs an up-to-date completion.
+    """
+
+    needs_estimate: bool = False
 
     def decide(self, observation: Observation) -> Action | None:
         """The next action, or None when the policy has nothing left to ask for."""
@@ -51,11 +57,6 @@ class Policy(typing.Protocol):
     @property
     def name(self) -> str:
         """Name shown in menus and kept in journals."""
-        ...
-
-    @property
-    def observes_estimate(self) -> bool:
-        """Whether each decision needs an up-to-date completion."""
         ...
 
     def start(self, plan: ScanPlan, generator: Generator) -> PolicyRun:

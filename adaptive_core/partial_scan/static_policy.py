@@ -19,8 +19,6 @@ STATIC_POLICIES = ("spiral", "serpentine", "uniform-grid", "halton", "random-seg
 class StaticPolicy:
     """One of STATIC_POLICIES for the number of probes that the budget allows."""
 
-    observes_estimate = False
-
     def __init__(self, name: str) -> None:
         if name not in STATIC_POLICIES:
             raise InvalidInputError(f"There is no static path named {name!r}; there are {', '.join(STATIC_POLICIES)}.")

@@ -44,7 +44,7 @@ class SegmentForward:
     """A policy that asks for the same segment again and again."""
 
     name = "forward"
-    observes_estimate = False
+    needs_estimate = False
 
     def __init__(self, segment=None):
         self.segment = segment or Segment((10, 10), (10, 37), 20)
@@ -268,3 +268,19 @@ def test_a_segment_out_of_the_region_never_reaches_the_device():
         list(run.run())
     assert scanner.actions == []
     assert run.finish_reason is FinishReason.FAILED
+
+
+def test_on_a_large_region_one_completion_serves_several_decisions():
+    generator = HonestGenerator()
+    run = episode(
+        FakeScanner(wavy_image((192, 192))),
+        policy=PredictedErrorPolicy(),
+        generator=generator,
+        budget=Budget(segments=33),
+        display_interval_s=1e9,
+    )
+    list(run.run())
+    # 192 x 192 px are 4 times 96 x 96 px: after the first segment, 8 completions serve 32 decisions; one is the last.
+    assert generator.calls == 9
+    starts = {action.start for action in run.scan.actions}
+    assert len(starts) == 33

@@ -79,7 +79,6 @@ def test_what_a_model_asks_for_outside_moves_to_the_edge(tmp_path, generator):
 
 def test_a_batch_of_positions_gets_a_fresh_estimate_before_each_decision(tmp_path, generator):
     policy = OnnxPolicy(loaded(tiny_models.positions_policy(16), tmp_path))
-    assert policy.observes_estimate
     scanner = FakeScanner(wavy_image((90, 100)))
     episode = Episode(scanner, policy, generator, policy.plan(ScanPlan(scanner.setup, Budget(segments=3))))
     estimates = [step.estimate for step in episode.run()]

@@ -107,7 +107,7 @@ def policy_positions(policy: OnnxPolicy, generator: ScanGenerator, truth: FloatI
     plan = policy.plan(ScanPlan(ScannerSetup(size_px, None, 1.0, ("truth",)), Budget(segments=segments)))
     run, scan = policy.start(plan, generator), PartialImage(size_px)
     for segment in range(segments):
-        estimate = generator.complete(scan) if policy.observes_estimate and scan.probes else None
+        estimate = generator.complete(scan) if run.needs_estimate and scan.probes else None
         action = run.decide(Observation(scan, estimate, plan.remaining(segment, scan.probes, 0.0)))
         scan.add(action, truth[rasterize(action.positions, size_px)][None])
     return np.concatenate([action.positions for action in scan.actions])
