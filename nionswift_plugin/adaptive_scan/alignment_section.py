@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import gettext
-import typing
 
 from nion.ui import Declarative, UserInterface
 
 from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
+from nionswift_plugin.adaptive_scan.widgets import LABEL_WIDTH, button, field, label, menu, row, text
 
 _ = gettext.gettext
 
-_LABEL_WIDTH = 62
 _SECOND_LABEL_WIDTH = 66
-_FIELD_WIDTH = 70
 
-Description = typing.Any
+_field = functools.partial(field, width=70)
 
 
 class AlignmentSection(Declarative.Handler):
@@ -36,8 +35,8 @@ class AlignmentSection(Declarative.Handler):
         u = Declarative.DeclarativeUI()
         targets = [_("Centre of the camera"), _("Centre of a detector"), _("Selected point")]
         self.ui_view = u.create_column(
-            _row(_("Camera"), _menu("model.camera_names", "model.camera_index")),
-            _row(
+            row(_("Camera"), menu("model.camera_names", "model.camera_index")),
+            row(
                 _("Control"),
                 u.create_line_edit(
                     text="@binding(model.control_text)",
@@ -45,13 +44,13 @@ class AlignmentSection(Declarative.Handler):
                     tool_tip=_("2D control of the STEM controller that moves the disk"),
                 ),
             ),
-            _row(_("Policy"), _menu("model.policy_titles", "model.policy_index")),
-            _row(
+            row(_("Policy"), menu("model.policy_titles", "model.policy_index")),
+            row(
                 _("Target"),
                 u.create_combo_box(items=targets, current_index="@binding(model.target_index)"),
             ),
             u.create_row(
-                _label(_("Detector"), width=_LABEL_WIDTH),
+                label(_("Detector"), width=LABEL_WIDTH),
                 u.create_line_edit(
                     text="@binding(model.detector_text)",
                     tool_tip=_("2D control with the angles (rad) of the middle of the detector on the camera"),
@@ -59,7 +58,7 @@ class AlignmentSection(Declarative.Handler):
                 spacing=6,
                 visible="@binding(model.targets_detector)",
             ),
-            _row(
+            row(
                 _("Tolerance"),
                 _field("model.tolerance_text", "", _("The disk is centred within this distance")),
                 u.create_combo_box(items=["px", "mrad"], current_index="@binding(model.unit_index)", width=76),
@@ -70,35 +69,35 @@ class AlignmentSection(Declarative.Handler):
                 ),
                 u.create_stretch(),
             ),
-            _text("model.state", 34),
+            text("model.state", 34),
             u.create_row(
-                _button("@binding(model.button_text)", "align_or_abort", None, _("Move the disk to the target"), 120),
-                _button(_("Undo"), "undo", "model.can_undo", _("Put the shift back to where it was"), 84),
+                button("@binding(model.button_text)", "align_or_abort", None, _("Move the disk to the target"), 120),
+                button(_("Undo"), "undo", "model.can_undo", _("Put the shift back to where it was"), 84),
                 u.create_stretch(),
                 spacing=8,
             ),
-            _text("session.status", 50),
+            text("session.status", 50),
             u.create_section(
                 u.create_column(
-                    _row(
+                    row(
                         _("Axis"),
                         _field("model.axis_text", "", _("Swift's name of the axes in which the control is set")),
-                        _label(_("Settle (ms)"), width=_SECOND_LABEL_WIDTH),
+                        label(_("Settle (ms)"), width=_SECOND_LABEL_WIDTH),
                         _field("model.settle_text", "", _("Time after a move until a frame may begin")),
                         u.create_stretch(),
                     ),
-                    _row(
+                    row(
                         _("Max. shift"),
                         _field(
                             "model.largest_shift_text",
                             _("auto"),
                             _("How far the control may go from where it is, in its own unit"),
                         ),
-                        _label(_("Limit"), width=_SECOND_LABEL_WIDTH),
+                        label(_("Limit"), width=_SECOND_LABEL_WIDTH),
                         _field("model.limit_text", _("none"), _("Largest value of the control, in its own unit")),
                         u.create_stretch(),
                     ),
-                    _row(
+                    row(
                         _("Half frame"),
                         _field(
                             "model.half_screen_text",
@@ -127,41 +126,3 @@ class AlignmentSection(Declarative.Handler):
     def undo(self, widget: UserInterface.Widget) -> None:
         """Put the shift back."""
         self.session.undo()
-
-
-def _row(label: str, *widgets: Description) -> Description:
-    return Declarative.DeclarativeUI().create_row(_label(label, width=_LABEL_WIDTH), *widgets, spacing=6)
-
-
-def _label(text: str, **sizes: typing.Any) -> Description:
-    return Declarative.DeclarativeUI().create_label(text=text, text_alignment_vertical="vcenter", **sizes)
-
-
-def _text(text: str, height: int) -> Description:
-    """Text of several lines; all of it can be read by pointing at it."""
-    return Declarative.DeclarativeUI().create_label(
-        text=f"@binding({text})",
-        tool_tip=f"@binding({text})",
-        word_wrap=True,
-        height=height,
-        text_alignment_vertical="top",
-    )
-
-
-def _menu(items: str, index: str) -> Description:
-    return Declarative.DeclarativeUI().create_combo_box(
-        items_ref=f"@binding({items})", current_index=f"@binding({index})"
-    )
-
-
-def _field(text: str, placeholder: str, tool_tip: str) -> Description:
-    return Declarative.DeclarativeUI().create_line_edit(
-        text=f"@binding({text})", placeholder_text=placeholder, tool_tip=tool_tip, width=_FIELD_WIDTH
-    )
-
-
-def _button(text: str, action: str, enabled: str | None, tool_tip: str, width: int) -> Description:
-    options = {} if enabled is None else {"enabled": f"@binding({enabled})"}
-    return Declarative.DeclarativeUI().create_push_button(
-        text=text, on_clicked=action, tool_tip=tool_tip, width=width, **options
-    )
