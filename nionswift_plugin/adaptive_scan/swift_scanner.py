@@ -168,7 +168,7 @@ class SwiftScanner:
         if source.is_recording:
             raise DeviceError(f"{self.device_id} is recording; an adaptive scan must wait until it has finished.")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_taking(self.device_id))
+            stack.enter_context(taking(self.device_id))
             beam = self._make_beam()
             if self._stop_view() and self._restart_view:
                 stack.push(self._putting_back("the live view", source.start_playing))
@@ -344,8 +344,8 @@ class SwiftScanner:
 
 
 @contextlib.contextmanager
-def _taking(device_id: str) -> collections.abc.Iterator[None]:
-    """Keep a second session off a device."""
+def taking(device_id: str) -> collections.abc.Iterator[None]:
+    """Keep other scans of this plug-in off a device. Raises DeviceError if one is using it."""
     with _taken_lock:
         if device_id in _taken:
             raise DeviceError(f"Another adaptive scan is using {device_id}.")

@@ -16,6 +16,7 @@ from adaptive_core.errors import DeviceDataError, DeviceError, DeviceTimeoutErro
 from adaptive_core.ports import ImageArray
 from nionswift_plugin.adaptive_scan.beam import make_beam
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan
+from nionswift_plugin.adaptive_scan.swift_scanner import taking
 
 _LONGER_S = 10.0
 """How much longer than its beam time a raster may take, with its flyback."""
@@ -69,16 +70,18 @@ def take_raster(prepared: PreparedScan, aborted: threading.Event) -> ImageArray:
     parameters.enabled_channel_indexes = [scanner.channels[0]]
     if source.is_recording:
         raise DeviceError(f"{scanner.device_id} is recording; the raster must wait until it has finished.")
-    source.abort_playing(sync_timeout=5.0)
-    beam = make_beam(source, prepared.settings.beam_settings(), region.waiting_position())
-    beam.expose()
-    try:
-        return _record(source, parameters, scanner.channels[0], aborted, _limit_s(source, parameters, setup.dwell_us))
-    except (AssertionError, OSError) as error:
-        # Swift's acquisition tells time-outs by assertions.
-        raise DeviceError(f"{scanner.device_id} could not raster the region: {error!r}") from error
-    finally:
-        beam.rest()
+    limit_s = _limit_s(source, parameters, setup.dwell_us)
+    with taking(scanner.device_id):
+        source.abort_playing(sync_timeout=5.0)
+        beam = make_beam(source, prepared.settings.beam_settings(), region.waiting_position())
+        beam.expose()
+        try:
+            return _record(source, parameters, scanner.channels[0], aborted, limit_s)
+        except (AssertionError, OSError) as error:
+            # Swift's acquisition tells time-outs by assertions.
+            raise DeviceError(f"{scanner.device_id} could not raster the region: {error!r}") from error
+        finally:
+            beam.rest()
 
 
 def _limit_s(source: scan_base.ScanHardwareSource, parameters: scan_base.ScanFrameParameters, dwell_us: float) -> float:

@@ -24,6 +24,7 @@ from adaptive_core.partial_scan import FinishReason
 from adaptive_core.simulation.faults import Fault, FaultKind
 from nionswift_plugin.adaptive_scan import data_items as data_items_module
 from nionswift_plugin.adaptive_scan.settings import BudgetKind, RegionKind
+from nionswift_plugin.adaptive_scan.swift_scanner import taking
 
 QUICK: dict[str, typing.Any] = {"policy": "random-segments", "generator": "nearest-interpolation"}
 MEASURED, COMPLETED, PATH = (f"Adaptive Scan ({role})" for role in ("measured", "completed", "path"))
@@ -237,6 +238,17 @@ def test_a_raster_can_be_aborted(opened: Opened) -> None:
     assert opened.run() < 0.5
     assert "aborted" in opened.session.status
     assert "Adaptive Scan (raster)" not in opened.titles()
+
+
+def test_a_raster_is_refused_while_another_scan_has_the_device(opened: Opened) -> None:
+    opened.scan(**QUICK, segments=2)
+    with taking(opened.session.outcome.prepared.scanner.device_id):
+        opened.session.verify()
+        opened.run()
+        assert "Another adaptive scan" in opened.session.status
+    opened.session.verify()
+    opened.run()
+    assert opened.session.status.startswith("Against a raster")
 
 
 def test_other_channels_are_completed_on_demand(opened: Opened) -> None:
