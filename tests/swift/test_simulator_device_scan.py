@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import math
+import statistics
 import threading
 import time
 import typing
@@ -143,8 +144,7 @@ def test_a_frame_takes_its_dwell_time(device: ScanDevice, dwell_us: float) -> No
         read(device, device.start_frame(False))
         times.append(time.perf_counter() - start_s)
     assert min(times) >= 20 * dwell_us * 1e-6
-    # How quick a command is depends on what else the machine does; a sleep in it would take 10 ms and more each time.
-    assert min(times) < 20 * dwell_us * 1e-6 + 5e-3
+    assert statistics.median(times) < 20 * dwell_us * 1e-6 + 1e-3  # overhead of a command
 
 
 def test_a_long_frame_arrives_in_rows_and_in_time(device: ScanDevice) -> None:
