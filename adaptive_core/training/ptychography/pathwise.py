@@ -21,6 +21,7 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import metrics
 from adaptive_core.ptychography import positions as fixed
 from adaptive_core.ptychography.experiments import Experiment, experiment
+from adaptive_core.training.loop import cosine
 from adaptive_core.training.ptychography.networks import SIZES, Autoencoder, LayoutPolicy, standardised
 from adaptive_core.training.ptychography.world import Patterns, World, similarity
 from adaptive_core.training.runs import RunFolder
@@ -38,7 +39,7 @@ class PathwiseConfig:
         iterations: of the optimiser, at most.
         minutes: of wall time, at most.
         batch: regions of an iteration.
-        layout_rate: of Adam for the layout, in units of half the region.
+        layout_rate: of Adam for the layout, in units of half the region; like the next one it decays to the end.
         learning_rate: of Adam for the networks.
         defocus_A: to start from.
         adapt: let the network look and change the layout; without it only layout and defocus are trained, faster.
@@ -131,11 +132,12 @@ def train(
         names = ("layout", "layout_by_dose", "defocus")
         policy.load_state_dict({name: earlier[name] for name in names}, strict=False)
     own = {policy.layout, policy.layout_by_dose, policy.defocus}
+    rates = (config.layout_rate, 2 * config.layout_rate, config.learning_rate)
     optimizer = torch.optim.Adam(
         [
-            {"params": [policy.layout, policy.layout_by_dose], "lr": config.layout_rate},
-            {"params": [policy.defocus], "lr": 2 * config.layout_rate},
-            {"params": [p for p in policy.parameters() if p not in own], "lr": config.learning_rate},
+            {"params": [policy.layout, policy.layout_by_dose], "lr": rates[0]},
+            {"params": [policy.defocus], "lr": rates[1]},
+            {"params": [p for p in policy.parameters() if p not in own], "lr": rates[2]},
         ]
     )
     done, spent = 0, 0.0
@@ -149,6 +151,9 @@ def train(
     qualities: dict[float, list[float]] = {dose: [] for dose in config.doses}
     last = False
     while not last and done < config.iterations:
+        progress = max(done / config.iterations, (time.monotonic() - began) / (60 * config.minutes))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * cosine(min(1.0, progress))
         fraction = config.doses[done % len(config.doses)]
         world.electrons = settings.electrons * fraction
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
