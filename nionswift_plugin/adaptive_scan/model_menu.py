@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import typing
 
+from adaptive_core.choices import Choice, default_choice
 from adaptive_core.errors import ModelError
 from adaptive_core.model_library import ModelEntry, ModelLibrary, add_model
 from adaptive_core.partial_scan import catalogue
@@ -45,8 +46,8 @@ def read_menu(library: ModelLibrary) -> ModelMenu:
     return ModelMenu(
         _lines(policies),
         _lines(generators),
-        policies.index(catalogue.default_choice(policies, catalogue.DEFAULT_POLICY)),
-        generators.index(catalogue.default_choice(generators, catalogue.DEFAULT_GENERATOR)),
+        policies.index(default_choice(policies, catalogue.DEFAULT_POLICY)),
+        generators.index(default_choice(generators, catalogue.DEFAULT_GENERATOR)),
     )
 
 
@@ -66,7 +67,7 @@ def add_to_user_models(path: pathlib.Path, folder: pathlib.Path) -> tuple[str, p
     return loaded.card.kind, loaded.path
 
 
-def _lines(choices: collections.abc.Iterable[catalogue.Choice]) -> tuple[MenuLine, ...]:
+def _lines(choices: collections.abc.Iterable[Choice]) -> tuple[MenuLine, ...]:
     """A combo box of Swift finds its lines by their text, so every title must be another one."""
     lines: list[MenuLine] = []
     titles: set[str] = set()
@@ -81,7 +82,7 @@ def _lines(choices: collections.abc.Iterable[catalogue.Choice]) -> tuple[MenuLin
     return tuple(lines)
 
 
-def _card_text(choice: catalogue.Choice) -> str:
+def _card_text(choice: Choice) -> str:
     entry = choice.model
     if entry is None:
         return choice.description

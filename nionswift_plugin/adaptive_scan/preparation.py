@@ -9,6 +9,7 @@ import pathlib
 
 from nion.instrumentation import scan_base
 
+from adaptive_core.choices import default_choice
 from adaptive_core.errors import InvalidInputError, JournalError
 from adaptive_core.journal import JournalWriter, ModelRecord
 from adaptive_core.model_library import ModelLibrary
@@ -48,10 +49,9 @@ class Models:
     @classmethod
     def load(cls, settings: PartialScanSettings, library: ModelLibrary) -> Models:
         """Those that were chosen, or the shipped ones. Raises ModelError; may take a while."""
-        policy = settings.policy or catalogue.default_choice(catalogue.policies(library), catalogue.DEFAULT_POLICY).name
+        policy = settings.policy or default_choice(catalogue.policies(library), catalogue.DEFAULT_POLICY).name
         generator = (
-            settings.generator
-            or catalogue.default_choice(catalogue.generators(library), catalogue.DEFAULT_GENERATOR).name
+            settings.generator or default_choice(catalogue.generators(library), catalogue.DEFAULT_GENERATOR).name
         )
         return cls(catalogue.policy(policy, library), catalogue.generator(generator, library))
 

@@ -10,6 +10,7 @@ from fake_scanner import FakeScanner, wavy_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adaptive_core.choices import default_choice
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.partial_scan import Budget, Episode, FinishReason, Observation, PartialImage, ScanPlan, catalogue
@@ -211,4 +212,4 @@ def test_the_catalogue_lists_models_with_refused_ones_beside_built_in_ones(tmp_p
         catalogue.policy(choices["broken"].name, library)
     with pytest.raises(ModelError, match="no model named 'nonsense'"):
         catalogue.policy("nonsense", library)
-    assert catalogue.default_choice(catalogue.policies(library), "absent").title == "Predicted error"
+    assert default_choice(catalogue.policies(library), "absent").title == "Predicted error"
