@@ -65,6 +65,7 @@ class WeightedSettings:
         noise: electrons added to the intensity in the weight; half an electron keeps empty pixels from dominating.
         clip: largest magnitude of a relative residual.
         seed: of the batches.
+        absorption: recover a complex potential, whose imaginary part absorbs.
     """
 
     epochs: int = 12
@@ -75,6 +76,7 @@ class WeightedSettings:
     noise: float = 0.5
     clip: float = 3.0
     seed: int = 0
+    absorption: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or not 0 <= self.momentum < 1 or not self.step > 0:
@@ -95,9 +97,9 @@ def weighted_descent(
     electrons: float,
     low_pass: RealArray,
     settings: WeightedSettings,
-    start: RealArray | None = None,
-) -> tuple[RealArray, list[float]]:
-    """Recover a real potential: residuals in units of the counting noise, divided by the illumination, with momentum.
+    start: RealArray | ComplexArray | None = None,
+) -> tuple[RealArray | ComplexArray, list[float]]:
+    """Recover a potential: residuals in units of the counting noise, divided by the illumination, with momentum.
 
     The weight ``(I - J) / (I + noise)`` is the derivative of the Poisson likelihood, tamed where nothing is expected.
 
@@ -109,9 +111,11 @@ def weighted_descent(
         start: potential to start from (warm start).
 
     Returns:
-        The potential (height, width), float32, in rad, and the mean squared weighted residual of each epoch.
+        The potential (height, width), float32, or complex64 with absorption, in rad, and the mean squared weighted
+        residual of each epoch.
     """
-    potential = np.zeros(low_pass.shape, np.float32) if start is None else start.astype(np.float32)
+    potential: RealArray | ComplexArray = np.zeros(low_pass.shape, np.float32) if start is None else start
+    potential = potential.astype(np.complex64) if settings.absorption else potential.real.astype(np.float32)
     velocity = np.zeros_like(potential)
     floor, clip = np.float32(settings.noise / electrons), settings.clip
     preconditioners: list[RealArray] = []
@@ -134,9 +138,11 @@ def weighted_descent(
             loss += float(np.vdot(weight, weight))
             pixels += weight.size
             waves *= weight
-            gradient = (model.adjoint(waves) * np.conj(transmission)).imag * preconditioners[index]
-            update = scipy.fft.ifft2(scipy.fft.fft2(gradient) * low_pass).real.astype(np.float32)
+            gradient = np.complex64(-1j) * (model.adjoint(waves) * np.conj(transmission))
+            gradient = (gradient if settings.absorption else gradient.real) * preconditioners[index]
+            update = scipy.fft.ifft2(scipy.fft.fft2(gradient) * low_pass)
+            update = (update if settings.absorption else update.real).astype(potential.dtype)
             velocity = np.float32(settings.momentum) * velocity + update
-            potential = potential - (update + np.float32(settings.momentum) * velocity)
+            potential -= update + np.float32(settings.momentum) * velocity
         losses.append(loss / pixels)
     return potential, losses

@@ -12,6 +12,7 @@ from adaptive_core import dose
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ports import DiffractionMeasurement, DiffractionScanner, DiffractionSetup
 from adaptive_core.ptychography import reconstruction
+from adaptive_core.ptychography.engines import WeightedSettings
 from adaptive_core.ptychography.policy import Observation, Policy, PtychographyPlan
 from adaptive_core.ptychography.reconstruction import Reconstruction
 from adaptive_core.ptychography.scan_data import Calibration, ScanData, check_convergence, check_positions
@@ -71,12 +72,15 @@ def predicted_dose_e_per_A2(plan: PtychographyPlan) -> float | None:
 
 
 def run(
-    scanner: DiffractionScanner, policy: Policy, plan: PtychographyPlan
+    scanner: DiffractionScanner,
+    policy: Policy,
+    plan: PtychographyPlan,
+    live: WeightedSettings = reconstruction.LIVE,
 ) -> collections.abc.Iterator[PtychographyStep]:
     """Scan until the policy stops; closing the iterator cancels, and the instrument is put back either way.
 
     Every step holds all data so far, so that nothing is lost whatever happens next; the final image is
-    ``reconstruction.final(step.data)``.
+    ``reconstruction.final(step.data)``. Live images are made with the settings ``live``, in batches of a sub-sequence.
 
     Raises:
         InvalidInputError: for positions outside the region or patterns that cannot be used, before they are used.
@@ -108,7 +112,7 @@ def run(
                 check_convergence(new)
             places = new.positions_A
             data = new if data is None else data.with_more(new)
-            image = _look(data, new, image)
+            image = reconstruction.intermediate(data, image, dataclasses.replace(live, batch=new.count))
             yield PtychographyStep(index, data, new.count, image, decision_s, meter.dose_e_per_A2(beam_on_us))
 
 
@@ -120,8 +124,3 @@ def _as_data(
     if defocus_A is not None and defocus_A != calibration.optics.defocus_A:
         defocus = np.full(len(places), defocus_A)
     return ScanData(calibration, measured.patterns, places, defocus)
-
-
-def _look(data: ScanData, new: ScanData, before: Reconstruction | None) -> Reconstruction:
-    settings = dataclasses.replace(reconstruction.LIVE, batch=new.count)
-    return reconstruction.intermediate(data, before, settings)

@@ -143,7 +143,7 @@ def intermediate(
         data.electrons / binning**2,
         low_pass(calibration, grid),
         settings,
-        None if start is None else _start(start, grid),
+        None if start is None else _on_grid(start, grid),
     )
     return _result(potential, grid, data, losses, began, data.positions_A, wave)
 
@@ -174,7 +174,7 @@ def final(
     intensities = fft_order(data.patterns) / np.float32(data.electrons)
     positions = grid.to_px(data.positions_A)
     mask = low_pass(data.calibration, grid)
-    potential = None if start is None else _start(start, grid)
+    potential = None if start is None else _on_grid(start, grid)
     losses: list[float] = []
     for _ in range(REFINEMENT_ROUNDS if refine_positions or refine_probe else 0):
         batches = _Batches(wave, positions, grid, intensities, settings)
@@ -230,10 +230,6 @@ class _Batches(collections.abc.Sequence[Batch]):
         if isinstance(index, slice):
             return [self._make(i) for i in range(len(self))[index]]
         return self._make(range(len(self))[index])
-
-
-def _start(start: Reconstruction, grid: ObjectGrid) -> RealArray:
-    return np.asarray(_on_grid(start, grid).real, dtype=np.float32)
 
 
 def _on_grid(start: Reconstruction, grid: ObjectGrid) -> npt.NDArray[np.float32] | ComplexArray:

@@ -75,6 +75,24 @@ def test_warm_start_from_the_sub_sequence_before(region, sparse):
     assert _quality(region, warm) > _quality(region, cold)
 
 
+def test_absorption_is_recovered_where_it_is_and_costs_no_quality(sparse, region):
+    thick = SimulatedRegion(MOS2, 100)
+    y, x = (np.mgrid[:128, :128] - 64) * MOS2.cell_A / 128
+    absorbing = np.exp(-0.3 * np.exp(-((y - 3) ** 2 + (x + 4) ** 2) / 4)).astype(np.float32)
+    thick._transmission = thick._transmission * absorbing
+    data = thick.measure(positions.sparse_grid(250, (20.0, 20.0)), None, np.random.default_rng(0), 120.0)
+    settings = dataclasses.replace(reconstruction.FINAL, absorption=True)
+    image = reconstruction.final(data, reconstruction.intermediate(data), settings)
+    amplitude = image.amplitude(0.5)
+    # The disk of scattering angles that is seen limits the depth; the place is the middle plus (3, -4) A.
+    lowest = (np.array(np.unravel_index(amplitude.argmin(), amplitude.shape)) + 0.5) * 0.5
+    np.testing.assert_allclose(lowest, [13.0, 6.0], atol=1.0)
+    assert amplitude.min() == pytest.approx(absorbing.min(), abs=0.08)
+    assert np.median(amplitude) == pytest.approx(1.0, abs=0.02)
+    assert _quality(region, image) > 0.9
+    assert (reconstruction.final(sparse).amplitude(0.5) == 1).all()
+
+
 def test_defocus_is_modelled(region):
     place = positions.sparse_grid(250, (20.0, 20.0))
     data = region.measure(place, None, np.random.default_rng(0), 50.0)
