@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
-import functools
-import math
 import pathlib
-import threading
 import typing
 
-from nion.instrumentation import HardwareSource
 from nion.swift import DocumentController
-from nion.utils import Observable
 
 from adaptive_core.alignment import menu
 from adaptive_core.errors import InvalidInputError
@@ -35,48 +29,22 @@ from nionswift_plugin.adaptive_scan.alignment_settings import (
     ToleranceUnit,
     response_memory,
 )
-from nionswift_plugin.adaptive_scan.background import Background
-from nionswift_plugin.adaptive_scan.settings_text import Changes, SettingText
+from nionswift_plugin.adaptive_scan.section_model import SectionModel, index_of
+from nionswift_plugin.adaptive_scan.settings_text import (
+    SettingFlag,
+    SettingIndex,
+    number_from_zero,
+    number_text,
+    plain_text,
+    positive_number,
+)
 
 TARGETS = tuple(TargetKind)
 TOLERANCE_UNITS = tuple(ToleranceUnit)
-REFRESH_S = 1.0
-"""How often the panel looks whether Swift's own settings have changed."""
 
 
-def _number(name: str, what: str, *, optional: bool = True) -> SettingText:
-    """A positive number; empty leaves it to the default if it is optional."""
-
-    def read(_choices: AlignmentChoices, text: str) -> Changes:
-        if not text and optional:
-            return {name: None}
-        try:
-            value = float(text.replace(",", "."))
-        except ValueError:
-            value = math.nan
-        least_ok = value >= 0 if name == "settle_ms" else value > 0
-        if not (math.isfinite(value) and least_ok):
-            raise InvalidInputError(f"{what} must be a positive number, not {text!r}.")
-        return {name: value}
-
-    def write(choices: AlignmentChoices) -> str:
-        value = getattr(choices, name)
-        return "" if value is None else f"{value:.6g}"
-
-    return SettingText(read, write)
-
-
-def _text(name: str, *, optional: bool) -> SettingText:
-    def read(_choices: AlignmentChoices, text: str) -> Changes:
-        return {name: (text or None) if optional else text}
-
-    return SettingText(read, lambda choices: getattr(choices, name) or "")
-
-
-class AlignmentModel(Observable.Observable):
-    """State of the section; for the user interface's thread.
-
-    Every public attribute that a widget shows is an observable property.
+class AlignmentModel(SectionModel[AlignmentChoices]):
+    """State of the section.
 
     Args:
         document_controller: the window.
@@ -84,14 +52,18 @@ class AlignmentModel(Observable.Observable):
         models: folder of the user's models.
     """
 
-    control_text = _text("control", optional=True)
-    axis_text = _text("axis", optional=False)
-    detector_text = _text("detector_control", optional=False)
-    half_screen_text = _number("half_screen", "The change for half of the screen")
-    largest_shift_text = _number("largest_shift", "The largest shift")
-    limit_text = _number("limit", "The control's limit")
-    settle_text = _number("settle_ms", "The settling time", optional=False)
-    tolerance_text = _number("tolerance", "The tolerance", optional=False)
+    control_text = plain_text("control", optional=True)
+    axis_text = plain_text("axis")
+    detector_text = plain_text("detector_control")
+    half_screen_text = number_text("half_screen", "The change for half of the screen", positive_number, optional=True)
+    largest_shift_text = number_text("largest_shift", "The largest shift", positive_number, optional=True)
+    limit_text = number_text("limit", "The control's limit", positive_number, optional=True)
+    settle_text = number_text("settle_ms", "The settling time", number_from_zero)
+    tolerance_text = number_text("tolerance", "The tolerance", positive_number)
+    target_index = SettingIndex("target", TARGETS)
+    unit_index = SettingIndex("tolerance_unit", TOLERANCE_UNITS)
+    continuous = SettingFlag("continuous")
+    shown_settings = ("camera_index", "policy_index", "target_index", "targets_detector", "unit_index", "continuous")
 
     def __init__(
         self,
@@ -99,49 +71,19 @@ class AlignmentModel(Observable.Observable):
         configuration: pathlib.Path | None,
         models: pathlib.Path,
     ) -> None:
-        super().__init__()
-        self._document_controller = document_controller
-        self._store = AlignmentStore(configuration)
+        super().__init__(document_controller, AlignmentStore(configuration))
         self._memory = response_memory(configuration)
-        self.settings = self._store.load()
-        self.typed: dict[str, tuple[str, str]] = {}
         self.policy_titles: list[str] = []
         self.default_control = ""
         self.state = ""
-        self._closed = False
-        self._changing_menus = False
-        self._post_lock = threading.Lock()
         self._library = ModelLibrary([models])
-        self._background = Background(self._post)
-        self.session = AlignmentSession(document_controller, self._post)
-        self._listener = self.session.property_changed_event.listen(self._session_changed)
-        manager = HardwareSource.HardwareSourceManager()
+        self.session: AlignmentSession = AlignmentSession(document_controller, self._post)
+        self._listeners.append(self.session.property_changed_event.listen(self._session_changed))
         self._cameras = cameras()
-        self._device_listeners = [
-            event.listen(self._devices_changed)
-            for event in (manager.hardware_source_added_event, manager.hardware_source_removed_event)
-        ]
-        self._periodic = document_controller.add_periodic(REFRESH_S, self._poll)
-        self.is_visible: collections.abc.Callable[[], bool] = lambda: True
         self._background.submit(
-            "The list of policies",
-            lambda: list(menu.policy_names(self._library)),
-            self._show_policies,
-            self.session.say,
+            "The list of policies", lambda: list(menu.policy_names(self._library)), self._show_policies, self.say
         )
         self.refresh()
-
-    def close(self) -> None:
-        """Stop a running alignment, wait until the shift has been put back, and let go of everything."""
-        with self._post_lock:
-            self._closed = True
-        self._periodic.close()
-        self._background.close()
-        self.session.close()
-        self._listener.close()
-        for listener in self._device_listeners:
-            listener.close()
-        self._device_listeners.clear()
 
     # Choices.
 
@@ -153,12 +95,11 @@ class AlignmentModel(Observable.Observable):
     @property
     def camera_index(self) -> int | None:
         """The chosen camera."""
-        ids = [source.hardware_source_id for source in self._cameras]
-        return ids.index(self.settings.camera) if self.settings.camera in ids else 0 if ids else None
+        return index_of(self.settings.camera, [source.hardware_source_id for source in self._cameras])
 
     @camera_index.setter
     def camera_index(self, index: int | None) -> None:
-        if index is not None and not self._changing_menus and index != self.camera_index:
+        if index is not None and not self.changing_menus and index != self.camera_index:
             self.change(camera=self._cameras[index].hardware_source_id)
 
     @property
@@ -175,51 +116,13 @@ class AlignmentModel(Observable.Observable):
 
     @policy_index.setter
     def policy_index(self, index: int | None) -> None:
-        if index is not None and not self._changing_menus and index < len(self.policy_titles):
+        if index is not None and not self.changing_menus and index < len(self.policy_titles):
             self.change(policy=self.policy_titles[index])
-
-    @property
-    def target_index(self) -> int:
-        """Which of TARGETS."""
-        return TARGETS.index(self.settings.target)
-
-    @target_index.setter
-    def target_index(self, index: int) -> None:
-        self.change(target=TARGETS[index])
 
     @property
     def targets_detector(self) -> bool:
         """Whether the target is the centre of a detector."""
         return self.settings.target is TargetKind.DETECTOR
-
-    @property
-    def unit_index(self) -> int:
-        """Which of TOLERANCE_UNITS."""
-        return TOLERANCE_UNITS.index(self.settings.tolerance_unit)
-
-    @unit_index.setter
-    def unit_index(self, index: int) -> None:
-        self.change(tolerance_unit=TOLERANCE_UNITS[index])
-
-    @property
-    def continuous(self) -> bool:
-        """Whether the disk is kept centred until stopped."""
-        return self.settings.continuous
-
-    @continuous.setter
-    def continuous(self, continuous: bool) -> None:
-        self.change(continuous=continuous)
-
-    def change(self, **changes: typing.Any) -> None:
-        """Change settings and keep them."""
-        settings = dataclasses.replace(self.settings, **changes)
-        if settings != self.settings:
-            self.settings = settings
-            self._background.submit(
-                "The settings", functools.partial(self._store.save, settings), lambda _: None, self.session.say
-            )
-            self.refresh()
-            self._notify("camera_index", "policy_index", "target_index", "targets_detector", "unit_index", "continuous")
 
     # Actions.
 
@@ -242,9 +145,9 @@ class AlignmentModel(Observable.Observable):
 
     def start(self, **changes: typing.Any) -> None:
         """Begin an alignment with the settings, or with some of them changed for this time only."""
-        message = next((message for _, message in self.typed.values()), None)
+        message = self.typing_error
         if message is not None and not changes:
-            self.session.say(message)
+            self.say(message)
             return
         choices = dataclasses.replace(self.settings, **changes)
         try:
@@ -253,7 +156,7 @@ class AlignmentModel(Observable.Observable):
             if choices.target is TargetKind.POINT:
                 point = selected_point(self._document_controller, camera)
         except InvalidInputError as error:
-            self.session.say(str(error))
+            self.say(str(error))
             return
         choices = dataclasses.replace(choices, camera=camera.hardware_source_id)
         self.session.start(lambda: prepare_alignment(choices, self._memory, self._library, point))
@@ -267,7 +170,7 @@ class AlignmentModel(Observable.Observable):
 
     def refresh(self) -> None:
         """Look again whether devices and settings fit together."""
-        message = next((message for _, message in self.typed.values()), None)
+        message = self.typing_error
         if message is not None:
             self._show_state(message)
             return
@@ -289,52 +192,20 @@ class AlignmentModel(Observable.Observable):
 
     def _show_policies(self, names: list[str]) -> None:
         if names != self.policy_titles:
-            self._notify_menu("policy_titles", "policy_index", names)
+            self.policy_titles = names
+            self._notify_menu("policy_titles", "policy_index")
 
-    def _devices_changed(self, _source: HardwareSource.HardwareSource) -> None:
-        """A device came or went, on any thread."""
-        self._post(self._update_cameras)
-
-    def _update_cameras(self) -> None:
+    def update_devices(self) -> None:
+        """Cameras came or went."""
         self._cameras = cameras()
         self._notify_menu("camera_names", "camera_index")
         self.refresh()
-
-    def _poll(self) -> None:
-        if self.is_visible():
-            self.refresh()
-
-    def _post(self, function: collections.abc.Callable[[], None]) -> None:
-        """Have a function called on the user interface's thread, unless the window is closed by then."""
-
-        def call() -> None:
-            if not self._closed:
-                function()
-
-        with self._post_lock:
-            if not self._closed:
-                self._document_controller.queue_task(call)
 
     def _session_changed(self, name: str) -> None:
         if name in ("is_busy", "can_undo"):
             self._notify("button_text", "can_undo")
             if not self.session.is_busy:
                 self.refresh()
-
-    def _notify_menu(self, lines: str, index: str, names: list[str] | None = None) -> None:
-        """The lines of a menu have changed. A combo box answers new lines with the index that it had before."""
-        self._changing_menus = True
-        try:
-            if names is not None:
-                setattr(self, lines, names)
-            self._notify(lines)
-        finally:
-            self._changing_menus = False
-        self._notify(index)
-
-    def _notify(self, *names: str) -> None:
-        for name in names:
-            self.notify_property_changed(name)
 
 
 def _state(choices: AlignmentChoices, camera: Camera | None) -> tuple[str, str]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 import logging
 import math
-import os
 import pathlib
-import typing
 
 from adaptive_core.alignment.memory import ResponseMemory
 from adaptive_core.errors import InvalidInputError
+from nionswift_plugin.adaptive_scan.settings_store import SectionStore
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "adaptive_scan_alignment.json"
 RESPONSES_NAME = "adaptive_scan_shift_responses.json"
 
 
@@ -74,46 +71,21 @@ class AlignmentChoices:
     camera_length_control: str = "CameraLength"
     convergence_control: str = "ConvergenceAngle"
 
+    def __post_init__(self) -> None:
+        """Raises InvalidInputError for a number that is no choice."""
+        for name in ("largest_shift", "half_screen", "limit", "tolerance"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InvalidInputError(f"{name} must be a positive number, not {value}.")
+        if not (math.isfinite(self.settle_ms) and self.settle_ms >= 0):
+            raise InvalidInputError(f"settle_ms must be a number that is not negative, not {self.settle_ms}.")
 
-class AlignmentStore:
-    """Keeps choices in a JSON file of Swift's configuration folder; None keeps them for this session only."""
+
+class AlignmentStore(SectionStore[AlignmentChoices]):
+    """Keeps the choices over restarts."""
 
     def __init__(self, folder: pathlib.Path | None) -> None:
-        self._path = None if folder is None else folder / FILE_NAME
-
-    def load(self) -> AlignmentChoices:
-        """The choices as they were last; what cannot be read has its default."""
-        choices = AlignmentChoices()
-        for name, value in self._read().items():
-            try:
-                choices = dataclasses.replace(choices, **{name: _checked(name, value)})
-            except (KeyError, TypeError, ValueError) as error:
-                logger.warning("The setting %s in %s is ignored: %s", name, self._path, error)
-        return choices
-
-    def save(self, choices: AlignmentChoices) -> None:
-        """Write the choices; a folder that cannot be written is no reason to stop the operator."""
-        if self._path is None:
-            return
-        new = self._path.with_suffix(".new")
-        try:
-            new.write_text(json.dumps(dataclasses.asdict(choices), indent=1), "utf-8")
-            os.replace(new, self._path)
-        except OSError as error:
-            logger.warning("The settings cannot be written to %s: %s", self._path, error)
-
-    def _read(self) -> dict[str, typing.Any]:
-        if self._path is None or not self._path.exists():
-            return {}
-        try:
-            data = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            logger.warning("The settings %s cannot be read: %s", self._path, error)
-            return {}
-        if not isinstance(data, dict):
-            logger.warning("The settings %s are not understood.", self._path)
-            return {}
-        return data
+        super().__init__(folder, "alignment", AlignmentChoices())
 
 
 def response_memory(folder: pathlib.Path | None) -> ResponseMemory:
@@ -126,33 +98,3 @@ def response_memory(folder: pathlib.Path | None) -> ResponseMemory:
         if path is not None:
             path.replace(path.with_suffix(".unreadable"))
         return ResponseMemory(path)
-
-
-_OPTIONAL_NUMBERS = {"largest_shift", "half_screen", "limit"}
-_NUMBERS = {"settle_ms", "tolerance"}
-_OPTIONAL_TEXTS = {"device", "camera", "control", "policy"}
-_TEXTS = {"axis", "detector_control", "camera_length_control", "convergence_control"}
-
-
-def _checked(name: str, value: typing.Any) -> typing.Any:
-    """A value from a file as its setting needs it. Raises KeyError, TypeError or ValueError."""
-    if name == "target":
-        return TargetKind(value)
-    if name == "tolerance_unit":
-        return ToleranceUnit(value)
-    if value is None and name in _OPTIONAL_NUMBERS | _OPTIONAL_TEXTS:
-        return None
-    if name == "continuous":
-        expected: type = bool
-    elif name in _NUMBERS | _OPTIONAL_NUMBERS:
-        expected = float
-        value = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    elif name in _TEXTS | _OPTIONAL_TEXTS:
-        expected = str
-    else:
-        raise KeyError(f"there is no setting {name!r}")
-    if type(value) is not expected:
-        raise TypeError(f"expected {expected.__name__}, found {value!r}")
-    if isinstance(value, float) and not (math.isfinite(value) and (value > 0 or name == "settle_ms")):
-        raise ValueError(f"expected a positive number, found {value}")
-    return value

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
-import functools
 import pathlib
-import threading
 import typing
 
-from nion.instrumentation import HardwareSource, scan_base
+from nion.instrumentation import scan_base
 from nion.swift import DocumentController
-from nion.utils import Observable
 
 from adaptive_core.errors import DeviceError, InvalidInputError
-from nionswift_plugin.adaptive_scan.background import Background
 from nionswift_plugin.adaptive_scan.model_choices import ModelChoices
 from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan, prepare, prepare_continuation
 from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, percent_text, time_text
+from nionswift_plugin.adaptive_scan.section_model import SectionModel, index_of
 from nionswift_plugin.adaptive_scan.settings import (
     BudgetKind,
+    PartialScanSettings,
     RegionKind,
     SettingsStore,
 )
 from nionswift_plugin.adaptive_scan.settings_text import (
+    Changes,
+    SettingFlag,
+    SettingIndex,
     SettingText,
-    read_beam,
-    read_budget,
-    read_dwell,
-    read_size,
-    read_stop,
-    write_beam,
-    write_budget,
-    write_dwell,
-    write_size,
-    write_stop,
+    number_text,
+    positive_number,
+    whole_number,
+    write_number,
 )
 
-REFRESH_S = 1.0
-"""How often the panel looks whether Swift's own settings have changed."""
 REGIONS = tuple(RegionKind)
 BUDGETS = tuple(BudgetKind)
 
@@ -59,60 +51,58 @@ class Folders:
     journals: pathlib.Path
 
 
-class PartialScanModel(Observable.Observable):
-    """State of the section; for the user interface's thread.
+def _read_beam(settings: PartialScanSettings, text: str) -> Changes:
+    """A current in pA, or the name of a control."""
+    dataclasses.replace(settings, beam_current=text).beam_settings()
+    return {"beam_current": text}
 
-    Every public attribute that a widget shows is an observable property.
+
+def _read_budget(settings: PartialScanSettings, text: str) -> Changes:
+    """What the number means is for ``settings.budget`` to say; a coverage is in percent."""
+    if settings.budget is BudgetKind.SEGMENTS:
+        return {"segments": whole_number(text, "The number of segments")}
+    if settings.budget is BudgetKind.DOSE:
+        return {"dose_e_per_A2": positive_number(text, "The dose")}
+    percent = positive_number(text.rstrip("% "), "The coverage")
+    if percent > 100:
+        raise InvalidInputError(f"The coverage must be at most 100 %, not {percent:g} %.")
+    return {"coverage": percent / 100}
+
+
+def _write_budget(settings: PartialScanSettings) -> str:
+    if settings.budget is BudgetKind.SEGMENTS:
+        return str(settings.segments)
+    return write_number(settings.dose_e_per_A2 if settings.budget is BudgetKind.DOSE else 100 * settings.coverage)
+
+
+class PartialScanModel(SectionModel[PartialScanSettings]):
+    """State of the section.
 
     Args:
         document_controller: the window.
         folders: where settings, models and journals are.
     """
 
-    size_text = SettingText(read_size, write_size)
-    dwell_text = SettingText(read_dwell, write_dwell)
-    stop_text = SettingText(read_stop, write_stop)
-    beam_text = SettingText(read_beam, write_beam)
-    budget_text = SettingText(read_budget, write_budget)
+    size_text = number_text("size_px", "The size in px", whole_number, optional=True)
+    dwell_text = number_text("dwell_us", "The dwell time", positive_number, optional=True)
+    stop_text = number_text("stop_error", "The predicted error", positive_number, optional=True)
+    beam_text = SettingText(_read_beam, lambda settings: str(settings.beam_current))
+    budget_text = SettingText(_read_budget, _write_budget)
+    region_index = SettingIndex("region", REGIONS)
+    restart_view = SettingFlag("restart_view")
+    shown_settings = ("device_index", "channel_index", "region_index", "budget_index", "restart_view")
 
     def __init__(self, document_controller: DocumentController.DocumentController, folders: Folders) -> None:
-        super().__init__()
-        self._document_controller = document_controller
-        self._folders = folders
-        self._store = SettingsStore(folders.configuration)
-        self.settings = self._store.load()
-        self.typed: dict[str, tuple[str, str]] = {}
+        super().__init__(document_controller, SettingsStore(folders.configuration))
         self.prediction = ""
         self.channel_names: list[str] = []
-        self._closed = False
-        self._changing_menus = False
         self._overheads_s: dict[tuple[typing.Any, ...], float] = {}
-        self._post_lock = threading.Lock()
-        self._background = Background(self._post)
         self.models = ModelChoices(self, folders.models, self._background, self._post)
-        self.session = ScanSession(document_controller, self._post, folders.journals)
-        manager = HardwareSource.HardwareSourceManager()
+        self.session: ScanSession = ScanSession(document_controller, self._post, folders.journals)
+        self._listeners.append(self.session.property_changed_event.listen(self._session_changed))
         self._sources = scan_sources()
-        self._listeners = [
-            self.session.property_changed_event.listen(self._session_changed),
-            manager.hardware_source_added_event.listen(self._devices_changed),
-            manager.hardware_source_removed_event.listen(self._devices_changed),
-        ]
-        self._periodic = document_controller.add_periodic(REFRESH_S, self._poll)
-        self.is_visible: collections.abc.Callable[[], bool] = lambda: True
         self.models.read()
         self.refresh()
-
-    def close(self) -> None:
-        """Stop a running scan, wait until its device has been put back, and let go of everything."""
-        with self._post_lock:
-            self._closed = True
-        self._periodic.close()
-        self._background.close()
-        self._store.save(self.settings)
-        self.session.close()
-        # An event lets go of a listener when nothing else holds it.
-        self._listeners.clear()
 
     # Choices.
 
@@ -124,12 +114,11 @@ class PartialScanModel(Observable.Observable):
     @property
     def device_index(self) -> int | None:
         """The chosen device."""
-        ids = [source.hardware_source_id for source in self._sources]
-        return ids.index(self.settings.device) if self.settings.device in ids else 0 if ids else None
+        return index_of(self.settings.device, [source.hardware_source_id for source in self._sources])
 
     @device_index.setter
     def device_index(self, index: int | None) -> None:
-        if index is not None and not self._changing_menus and index != self.device_index:
+        if index is not None and not self.changing_menus and index != self.device_index:
             self.change(device=self._sources[index].hardware_source_id, channel=None)
 
     @property
@@ -148,17 +137,8 @@ class PartialScanModel(Observable.Observable):
 
     @channel_index.setter
     def channel_index(self, index: int | None) -> None:
-        if index is not None and not self._changing_menus:
+        if index is not None and not self.changing_menus:
             self.change(channel=index)
-
-    @property
-    def region_index(self) -> int:
-        """Which of REGIONS."""
-        return REGIONS.index(self.settings.region)
-
-    @region_index.setter
-    def region_index(self, index: int) -> None:
-        self.change(region=REGIONS[index])
 
     @property
     def budget_index(self) -> int:
@@ -171,33 +151,15 @@ class PartialScanModel(Observable.Observable):
         self.change(budget=BUDGETS[index])
         self.notify_property_changed("budget_text")
 
-    @property
-    def restart_view(self) -> bool:
-        """Whether a live view that was stopped goes on afterwards."""
-        return self.settings.restart_view
-
-    @restart_view.setter
-    def restart_view(self, restart: bool) -> None:
-        self.change(restart_view=restart)
-
     def change(self, **changes: typing.Any) -> None:
         """Change settings and keep them."""
-        settings = dataclasses.replace(self.settings, **changes)
-        if settings != self.settings:
-            self.settings = settings
-            self._background.submit("The settings", functools.partial(self._store.save, settings), _ignore, self.say)
-            self.refresh()
-            self._notify(*_SHOWN_SETTINGS)
-            self.models.settings_changed()
+        super().change(**changes)
+        self.models.settings_changed()
 
     def ask_for_onnx(self) -> pathlib.Path | None:
         """Let the operator choose a model's file."""
         paths, _, _ = self._document_controller.get_file_paths_dialog("Load ONNX", "", "ONNX models (*.onnx)")
         return pathlib.Path(paths[0]) if paths else None
-
-    def say(self, line: str) -> None:
-        """Tell the operator something."""
-        self.session.say(line)
 
     # Actions.
 
@@ -210,7 +172,7 @@ class PartialScanModel(Observable.Observable):
 
     def start(self, **changes: typing.Any) -> None:
         """Begin a scan with the settings, or with some of them changed for this scan only."""
-        settings, message = dataclasses.replace(self.settings, **changes), self._typing_error()
+        settings, message = dataclasses.replace(self.settings, **changes), self.typing_error
         if message is not None and not changes:
             self.say(message)
             return
@@ -272,7 +234,7 @@ class PartialScanModel(Observable.Observable):
 
     def refresh(self) -> None:
         """Predict anew what the scan would take."""
-        message, source = self._typing_error(), self.source
+        message, source = self.typing_error, self.source
         if source is not None:
             self._update_channels(source)
         if message is not None or source is None:
@@ -311,21 +273,6 @@ class PartialScanModel(Observable.Observable):
 
     # What changes by itself.
 
-    def _poll(self) -> None:
-        if self.is_visible() and not self.session.is_busy:
-            self.refresh()
-
-    def _post(self, function: collections.abc.Callable[[], None]) -> None:
-        """Have a function called on the user interface's thread, unless the window is closed by then."""
-
-        def call() -> None:
-            if not self._closed:
-                function()
-
-        with self._post_lock:
-            if not self._closed:
-                self._document_controller.queue_task(call)
-
     def _session_changed(self, name: str) -> None:
         if name == "is_busy":
             self._notify("button_text", "is_idle", "can_go_on", "has_other_channels")
@@ -334,61 +281,25 @@ class PartialScanModel(Observable.Observable):
             if outcome is not None and outcome.prepared is not None and outcome.overhead_s is not None:
                 self._overheads_s[_pace(outcome.prepared)] = outcome.overhead_s
 
-    def _devices_changed(self, _source: HardwareSource.HardwareSource) -> None:
-        """A device came or went, on any thread."""
-        self._post(self._update_devices)
-
-    def _update_devices(self) -> None:
+    def update_devices(self) -> None:
+        """Devices came or went."""
         self._sources = scan_sources()
-        self._notify_menus("device")
+        self._notify_menu("device_names", "device_index")
         self.refresh()
 
     def _update_channels(self, source: scan_base.ScanHardwareSource) -> None:
         names = [source.get_channel_name(index) or str(index) for index in range(source.channel_count)]
         if names != self.channel_names:
             self.channel_names = names
-            self._notify_menus("channel")
+            self._notify_menu("channel_names", "channel_index")
 
     def _predict(self, line: str) -> None:
         if line != self.prediction:
             self.prediction = line
             self._notify("prediction")
 
-    def _typing_error(self) -> str | None:
-        return next((message for _, message in self.typed.values()), None)
-
-    def _notify_menus(self, *menus: str) -> None:
-        """The lines of menus have changed. A combo box answers new lines with the index that it had before."""
-        self._changing_menus = True
-        try:
-            self._notify(*(_MENUS[menu] for menu in menus))
-        finally:
-            self._changing_menus = False
-        self._notify(*(f"{menu}_index" for menu in menus))
-
-    def _notify(self, *names: str) -> None:
-        for name in names:
-            self.notify_property_changed(name)
-
-
-_MENUS = {
-    "device": "device_names",
-    "channel": "channel_names",
-}
-_SHOWN_SETTINGS = (
-    "device_index",
-    "channel_index",
-    "region_index",
-    "budget_index",
-    "restart_view",
-)
-
 
 def _pace(prepared: PreparedScan) -> tuple[typing.Any, ...]:
     """What the time of a segment beyond its probes depends on."""
     models = prepared.models
     return prepared.source.hardware_source_id, models.policy.name, models.generator.name, prepared.plan.setup.size_px
-
-
-def _ignore(result: None) -> None:
-    """Nothing to show."""

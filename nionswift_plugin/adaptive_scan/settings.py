@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
-import logging
-import math
 import pathlib
 import typing
 
-from nion.swift.model import ApplicationData
-
 from nionswift_plugin.adaptive_scan.beam import BeamSettings
+from nionswift_plugin.adaptive_scan.settings_store import SectionStore, read_members, write_member
 
 if typing.TYPE_CHECKING:
     # Loading the loop loads onnxruntime and scipy; Swift's start must not wait for them.
     from adaptive_core.partial_scan import Budget
-
-logger = logging.getLogger(__name__)
-
-FILE_NAME = "adaptive_scan.json"
 
 SIMULATOR_ID = "adaptive_simulator_scan"
 """Swift's identifier of the simulated scan device."""
@@ -112,85 +104,15 @@ def _number(text: str) -> float | None:
         return None
 
 
-class SettingsStore:
-    """Keeps settings in a JSON file of Swift's configuration folder; None keeps them for this session only."""
+class SettingsStore(SectionStore[PartialScanSettings]):
+    """Keeps the settings of partial scans, and whether Swift has run with the plug-in before."""
 
     def __init__(self, folder: pathlib.Path | None) -> None:
-        self._path = None if folder is None else folder / FILE_NAME
-        self._data = ApplicationData.ApplicationData(self._path)
-
-    def load(self) -> PartialScanSettings:
-        """The settings as they were last; what cannot be read has its default."""
-        try:
-            stored = self._data.get_data_dict().get("partial_scan", {})
-        except (OSError, json.JSONDecodeError, AttributeError) as error:
-            logger.warning("The settings %s cannot be read: %s", self._path, error)
-            return PartialScanSettings()
-        settings = PartialScanSettings()
-        for field in dataclasses.fields(PartialScanSettings):
-            if field.name in stored:
-                try:
-                    value = _checked(field.name, stored[field.name])
-                    settings = dataclasses.replace(settings, **{field.name: value})
-                except (TypeError, ValueError) as error:
-                    logger.warning("The setting %s in %s is ignored: %s", field.name, self._path, error)
-        return settings
-
-    def save(self, settings: PartialScanSettings) -> None:
-        """Write them; a folder that cannot be written is no reason to stop the operator."""
-        try:
-            data = self._data.get_data_dict()
-            self._data.set_data_dict({**data, "partial_scan": dataclasses.asdict(settings)})
-        except OSError as error:
-            logger.warning("The settings cannot be written to %s: %s", self._path, error)
+        super().__init__(folder, "partial_scan", PartialScanSettings())
 
     def first_start(self) -> bool:
         """Whether Swift runs with the plug-in for the first time; from now on it does not. Never for a session only."""
-        if self._path is None:
+        if self._path is None or read_members(self._path).get("started"):
             return False
-        try:
-            data = self._data.get_data_dict()
-            if not data.get("started"):
-                self._data.set_data_dict({**data, "started": True})
-                return True
-        except (OSError, json.JSONDecodeError, AttributeError) as error:
-            logger.warning("The settings %s cannot be read or written: %s", self._path, error)
-        return False
-
-
-_TYPES: typing.Final[dict[str, tuple[type, bool]]] = {
-    "device": (str, True),
-    "channel": (int, True),
-    "policy": (str, True),
-    "generator": (str, True),
-    "budget": (BudgetKind, False),
-    "segments": (int, False),
-    "coverage": (float, False),
-    "dose_e_per_A2": (float, False),
-    "stop_error": (float, True),
-    "region": (RegionKind, False),
-    "size_px": (int, True),
-    "dwell_us": (float, True),
-    "beam_current": (str, False),
-    "blanker_control": (str, False),
-    "unblank_delay_us": (float, False),
-    "restart_view": (bool, False),
-    "seed": (int, False),
-}
-"""The type of each setting, and whether it may be None."""
-
-
-def _checked(name: str, value: typing.Any) -> typing.Any:
-    """A value from a file as its setting needs it. Raises TypeError or ValueError."""
-    expected, optional = _TYPES[name]
-    if value is None and optional:
-        return None
-    if issubclass(expected, enum.Enum):
-        return expected(value)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not expected:
-        raise TypeError(f"expected {expected.__name__}, found {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number, found {value}")
-    return value
+        write_member(self._path, "started", True)
+        return True

@@ -1,20 +1,18 @@
-"""Settings as lines of text that an operator types."""
+"""Properties of a section's model that show its settings: lines of text, menus and check boxes."""
 
 from __future__ import annotations
 
 import collections.abc
-import dataclasses
 import math
 import typing
 
 from adaptive_core.errors import InvalidInputError
-from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings
 
 Changes = dict[str, typing.Any]
 
 
 class HasSettings(typing.Protocol):
-    """What a :class:`SettingText` belongs to.
+    """What the properties belong to.
 
     Attributes:
         settings: as they are.
@@ -75,76 +73,85 @@ class SettingText:
         model.notify_property_changed(self._name)
 
 
-def read_size(_settings: PartialScanSettings, text: str) -> Changes:
-    """Empty keeps the pixels of Swift's scan settings."""
-    return {"size_px": _whole_number(text, "The size in px") if text else None}
+class SettingIndex:
+    """A property that is the index of a setting's value in a menu of all of them."""
+
+    def __init__(self, name: str, values: collections.abc.Sequence[typing.Any]) -> None:
+        self._setting = name
+        self._values = values
+
+    def __get__(self, model: HasSettings, owner: type) -> int:
+        return self._values.index(getattr(model.settings, self._setting))
+
+    def __set__(self, model: HasSettings, index: int) -> None:
+        model.change(**{self._setting: self._values[index]})
 
 
-def write_size(settings: PartialScanSettings) -> str:
-    return _written(settings.size_px)
+class SettingFlag:
+    """A property that is a setting which is True or False."""
+
+    def __init__(self, name: str) -> None:
+        self._setting = name
+
+    def __get__(self, model: HasSettings, owner: type) -> bool:
+        return bool(getattr(model.settings, self._setting))
+
+    def __set__(self, model: HasSettings, value: bool) -> None:
+        model.change(**{self._setting: value})
 
 
-def read_dwell(_settings: PartialScanSettings, text: str) -> Changes:
-    """Empty takes Swift's dwell time."""
-    return {"dwell_us": _positive_number(text, "The dwell time") if text else None}
+def plain_text(name: str, *, optional: bool = False) -> SettingText:
+    """The text of a setting; empty is None if it is optional."""
+
+    def read(_settings: typing.Any, text: str) -> Changes:
+        return {name: (text or None) if optional else text}
+
+    return SettingText(read, lambda settings: getattr(settings, name) or "")
 
 
-def write_dwell(settings: PartialScanSettings) -> str:
-    return _written(settings.dwell_us)
+def number_text(
+    name: str, what: str, read_number: collections.abc.Callable[[str, str], float], *, optional: bool = False
+) -> SettingText:
+    """The text of a setting that is a number; empty is None if it is optional."""
+
+    def read(_settings: typing.Any, text: str) -> Changes:
+        return {name: None if optional and not text else read_number(text, what)}
+
+    return SettingText(read, lambda settings: write_number(getattr(settings, name)))
 
 
-def read_stop(_settings: PartialScanSettings, text: str) -> Changes:
-    """Empty never stops early."""
-    return {"stop_error": _positive_number(text, "The predicted error") if text else None}
-
-
-def write_stop(settings: PartialScanSettings) -> str:
-    return _written(settings.stop_error)
-
-
-def read_beam(settings: PartialScanSettings, text: str) -> Changes:
-    """A current in pA, or the name of a control."""
-    dataclasses.replace(settings, beam_current=text).beam_settings()
-    return {"beam_current": text}
-
-
-def write_beam(settings: PartialScanSettings) -> str:
-    return settings.beam_current
-
-
-def read_budget(settings: PartialScanSettings, text: str) -> Changes:
-    """What the number means is for ``settings.budget`` to say; a coverage is in percent."""
-    if settings.budget is BudgetKind.SEGMENTS:
-        return {"segments": _whole_number(text, "The number of segments")}
-    if settings.budget is BudgetKind.DOSE:
-        return {"dose_e_per_A2": _positive_number(text, "The dose")}
-    percent = _positive_number(text.rstrip("% "), "The coverage")
-    if percent > 100:
-        raise InvalidInputError(f"The coverage must be at most 100 %, not {percent:g} %.")
-    return {"coverage": percent / 100}
-
-
-def write_budget(settings: PartialScanSettings) -> str:
-    if settings.budget is BudgetKind.SEGMENTS:
-        return str(settings.segments)
-    return _written(settings.dose_e_per_A2 if settings.budget is BudgetKind.DOSE else 100 * settings.coverage)
-
-
-def _written(value: float | None) -> str:
+def write_number(value: float | None) -> str:
+    """Empty for None."""
     return "" if value is None else f"{value:.10g}"
 
 
-def _whole_number(text: str, what: str) -> int:
+def whole_number(text: str, what: str) -> int:
+    """Raises InvalidInputError unless the text is a positive whole number."""
     if not text.isdecimal() or int(text) < 1:
         raise InvalidInputError(f"{what} must be a positive whole number, not {text!r}.")
     return int(text)
 
 
-def _positive_number(text: str, what: str) -> float:
+def positive_number(text: str, what: str) -> float:
+    """Raises InvalidInputError unless the text is a positive number."""
+    value = _number(text)
+    if not value > 0:
+        raise InvalidInputError(f"{what} must be a positive number, not {text!r}.")
+    return value
+
+
+def number_from_zero(text: str, what: str) -> float:
+    """Raises InvalidInputError unless the text is zero or a positive number."""
+    value = _number(text)
+    if not value >= 0:
+        raise InvalidInputError(f"{what} must be zero or a positive number, not {text!r}.")
+    return value
+
+
+def _number(text: str) -> float:
+    """Not a number for what is none, or infinite."""
     try:
         value = float(text.replace(",", "."))
     except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise InvalidInputError(f"{what} must be a positive number, not {text!r}.")
-    return value
+        return math.nan
+    return value if math.isfinite(value) else math.nan

@@ -14,13 +14,9 @@ from nion.ui import UserInterface
 from panel_tools import Opened, open_panel, set_scan
 from swift_context import Swift
 
-from nionswift_plugin.adaptive_scan.settings import (
-    FILE_NAME,
-    BudgetKind,
-    PartialScanSettings,
-    RegionKind,
-    SettingsStore,
-)
+from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentChoices, AlignmentStore
+from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings, RegionKind, SettingsStore
+from nionswift_plugin.adaptive_scan.settings_store import FILE_NAME
 
 
 @pytest.fixture
@@ -160,6 +156,19 @@ def test_broken_settings_become_the_defaults(tmp_path: pathlib.Path, content: st
     (tmp_path / FILE_NAME).write_text(content)
     settings = SettingsStore(tmp_path).load()
     assert settings == PartialScanSettings(dwell_us=2.0 if "dwell_us" in content else None)
+
+
+def test_sections_share_a_file_and_keep_each_others_settings(tmp_path: pathlib.Path) -> None:
+    scan, alignment = SettingsStore(tmp_path), AlignmentStore(tmp_path)
+    assert scan.first_start()
+    scan.save(PartialScanSettings(segments=7))
+    alignment.save(AlignmentChoices(tolerance=0.4))
+    scan.save(PartialScanSettings(segments=8))
+    assert not SettingsStore(tmp_path).first_start()
+    assert SettingsStore(tmp_path).load() == PartialScanSettings(segments=8)
+    assert AlignmentStore(tmp_path).load() == AlignmentChoices(tolerance=0.4)
+    (tmp_path / FILE_NAME).write_text(json.dumps({"alignment": {"tolerance": -1, "settle_ms": 0, "limit": 2, "x": 1}}))
+    assert AlignmentStore(tmp_path).load() == AlignmentChoices(settle_ms=0.0, limit=2.0)
 
 
 def test_settings_that_cannot_be_written_stop_nothing(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
