@@ -1,8 +1,9 @@
-"""The menus of policies and generators in the panel."""
+"""The menus of models in the panel."""
 
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import pathlib
 import threading
 import typing
@@ -11,12 +12,29 @@ from nion.utils import Observable
 
 from adaptive_core.model_library import ModelLibrary
 from nionswift_plugin.adaptive_scan.background import Background, Post
-from nionswift_plugin.adaptive_scan.model_menu import MenuLine, ModelMenu, add_to_user_models, read_menu
-from nionswift_plugin.adaptive_scan.preparation import Models
-from nionswift_plugin.adaptive_scan.settings import PartialScanSettings
+from nionswift_plugin.adaptive_scan.model_menu import MenuLine, ModelMenu, add_to_user_models
 
 LOAD_ONNX = "Load ONNX..."
-"""The last line of both menus."""
+"""The last line of every menu."""
+
+M = typing.TypeVar("M")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelKinds(typing.Generic[M]):
+    """What a section takes for models.
+
+    Attributes:
+        read: the menus of a library; may take a while.
+        load: the models that settings name, of a library. Raises ModelError; may take a while.
+        key: what of the settings decides which models those are.
+        settings: the setting that names a model, by its kind; None for a kind that only other models name.
+    """
+
+    read: collections.abc.Callable[[ModelLibrary], ModelMenu]
+    load: collections.abc.Callable[[typing.Any, ModelLibrary], M]
+    key: collections.abc.Callable[[typing.Any], collections.abc.Hashable]
+    settings: collections.abc.Mapping[str, str | None]
 
 
 class Owner(typing.Protocol):
@@ -26,7 +44,7 @@ class Owner(typing.Protocol):
         settings: name the chosen models.
     """
 
-    settings: PartialScanSettings
+    settings: typing.Any
 
     def change(self, **changes: typing.Any) -> None:
         """Change settings."""
@@ -45,7 +63,7 @@ class Owner(typing.Protocol):
         ...
 
 
-class ModelChoices(Observable.Observable):
+class ModelChoices(Observable.Observable, typing.Generic[M]):
     """Which models there are and which are chosen; for the user interface's thread.
 
     Observable properties: ``policy_titles``, ``policy_index``, ``generator_titles``, ``generator_index``, ``cards``.
@@ -55,21 +73,25 @@ class ModelChoices(Observable.Observable):
         folder: the user's models.
         background: reads the models.
         post: has a function called on the user interface's thread.
+        kinds: what the owner takes for models.
 
     Attributes:
         menu: as it was read last; empty until then.
     """
 
-    def __init__(self, owner: Owner, folder: pathlib.Path, background: Background, post: Post) -> None:
+    def __init__(
+        self, owner: Owner, folder: pathlib.Path, background: Background, post: Post, kinds: ModelKinds[M]
+    ) -> None:
         super().__init__()
         self.menu = ModelMenu()
         self._owner = owner
         self._folder = folder
         self._background = background
         self._post = post
+        self._kinds = kinds
         self._library = ModelLibrary([folder])
         self._lock = threading.Lock()
-        self._loaded: tuple[tuple[str | None, str | None], Models] | None = None
+        self._loaded: tuple[collections.abc.Hashable, M] | None = None
         self._changing_menus = False
 
     @property
@@ -105,19 +127,23 @@ class ModelChoices(Observable.Observable):
         """What is to be known about the chosen models."""
         if not self.menu.policies:
             return ""
-        policy, generator = self.menu.policies[self.policy_index], self.menu.generators[self.generator_index]
-        return f"{policy.title}\n{policy.card}\n\n{generator.title}\n{generator.card}"
+        chosen = [self.menu.policies[self.policy_index]]
+        if self.menu.generators:
+            chosen.append(self.menu.generators[self.generator_index])
+        return "\n\n".join(f"{line.title}\n{line.card}" for line in chosen)
 
     def read(self) -> None:
         """Look again which models there are."""
-        self._background.submit("The list of models", lambda: read_menu(self._library), self._show, self._owner.say)
+        self._background.submit(
+            "The list of models", lambda: self._kinds.read(self._library), self._show, self._owner.say
+        )
 
-    def load(self, settings: PartialScanSettings) -> Models:
+    def load(self, settings: typing.Any) -> M:
         """The models that settings name, from any thread; may take a while. Raises ModelError."""
-        key = settings.policy, settings.generator
+        key = self._kinds.key(settings)
         with self._lock:
             if self._loaded is None or self._loaded[0] != key:
-                self._loaded = key, Models.load(settings, self._library)
+                self._loaded = key, self._kinds.load(settings, self._library)
             return self._loaded[1]
 
     def ask(self) -> None:
@@ -130,13 +156,15 @@ class ModelChoices(Observable.Observable):
         """Verify a model, copy it into the user's folder and choose it."""
 
         def add() -> tuple[str, pathlib.Path, ModelMenu]:
-            kind, added = add_to_user_models(path, self._folder)
-            return kind, added, read_menu(self._library)
+            kind, added = add_to_user_models(path, self._folder, self._kinds.settings)
+            return kind, added, self._kinds.read(self._library)
 
         def choose(result: tuple[str, pathlib.Path, ModelMenu]) -> None:
             kind, added, menu = result
             self._show(menu)
-            self._owner.change(**{kind.removeprefix("partial_scan_"): str(added)})
+            setting = self._kinds.settings[kind]
+            if setting is not None:
+                self._owner.change(**{setting: str(added)})
             self._owner.say(f"Added {added.name}.")
 
         self._background.submit("Loading a model", add, choose, self._owner.say)

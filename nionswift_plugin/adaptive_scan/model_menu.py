@@ -1,4 +1,4 @@
-"""The policies and generators that can be chosen, with what an operator reads about them."""
+"""The models that a section of the panel offers, with what an operator reads about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typing
 from adaptive_core.choices import Choice, default_choice
 from adaptive_core.errors import ModelError
 from adaptive_core.model_library import ModelEntry, ModelLibrary, add_model
-from adaptive_core.partial_scan import catalogue
+from adaptive_core.partial_scan import catalogue as partial_scan
+from adaptive_core.ptychography import catalogue as ptychography
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class MenuLine:
 
 @dataclasses.dataclass(frozen=True)
 class ModelMenu:
-    """Both menus, and the line of each that is chosen where the settings name none."""
+    """The menus of policies and generators, and the line of each that is chosen where the settings name none."""
 
     policies: tuple[MenuLine, ...] = ()
     generators: tuple[MenuLine, ...] = ()
@@ -40,23 +41,32 @@ class ModelMenu:
     default_generator: int = 0
 
 
-def read_menu(library: ModelLibrary) -> ModelMenu:
-    """Read the models; may take a while."""
-    policies, generators = catalogue.policies(library), catalogue.generators(library)
+def partial_scan_menu(library: ModelLibrary) -> ModelMenu:
+    """Read the models for partial scans; may take a while."""
+    policies, generators = partial_scan.policies(library), partial_scan.generators(library)
     return ModelMenu(
         _lines(policies),
         _lines(generators),
-        policies.index(default_choice(policies, catalogue.DEFAULT_POLICY)),
-        generators.index(default_choice(generators, catalogue.DEFAULT_GENERATOR)),
+        policies.index(default_choice(policies, partial_scan.DEFAULT_POLICY)),
+        generators.index(default_choice(generators, partial_scan.DEFAULT_GENERATOR)),
     )
 
 
-def add_to_user_models(path: pathlib.Path, folder: pathlib.Path) -> tuple[str, pathlib.Path]:
+def ptychography_menu(library: ModelLibrary) -> ModelMenu:
+    """Read the policies for ptychographic scans; may take a while."""
+    policies = ptychography.policies(library)
+    return ModelMenu(
+        _lines(policies), default_policy=policies.index(default_choice(policies, ptychography.DEFAULT_POLICY))
+    )
+
+
+def add_to_user_models(
+    path: pathlib.Path, folder: pathlib.Path, kinds: collections.abc.Collection[str]
+) -> tuple[str, pathlib.Path]:
     """Verify a model and copy it into the user's folder; its kind and its new path.
 
-    Raises ModelError if it is refused, or is neither a policy nor a generator of partial scans.
+    Raises ModelError if it is refused, or is of none of the ``kinds``.
     """
-    kinds = (catalogue.POLICY_KIND, catalogue.GENERATOR_KIND)
     kind = ModelLibrary(shipped=folder).load(path).card.kind if path.parent != folder else None
     if kind is not None and kind not in kinds:
         raise ModelError(f"{path.name}: expected a model of the kind {' or '.join(kinds)}, found {kind}.")

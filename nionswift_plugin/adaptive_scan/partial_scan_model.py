@@ -10,9 +10,11 @@ from nion.instrumentation import scan_base
 from nion.swift import DocumentController
 
 from adaptive_core.errors import DeviceError, InvalidInputError
-from nionswift_plugin.adaptive_scan.model_choices import ModelChoices
+from adaptive_core.partial_scan import catalogue
+from nionswift_plugin.adaptive_scan.model_choices import ModelChoices, ModelKinds
+from nionswift_plugin.adaptive_scan.model_menu import partial_scan_menu
 from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
-from nionswift_plugin.adaptive_scan.preparation import PreparedScan, prepare, prepare_continuation
+from nionswift_plugin.adaptive_scan.preparation import Models, PreparedScan, prepare, prepare_continuation
 from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, percent_text, time_text
 from nionswift_plugin.adaptive_scan.section_model import SectionModel, index_of
 from nionswift_plugin.adaptive_scan.settings import (
@@ -75,6 +77,14 @@ def _write_budget(settings: PartialScanSettings) -> str:
     return write_number(settings.dose_e_per_A2 if settings.budget is BudgetKind.DOSE else 100 * settings.coverage)
 
 
+_MODELS = ModelKinds(
+    partial_scan_menu,
+    Models.load,
+    lambda settings: (settings.policy, settings.generator),
+    {catalogue.POLICY_KIND: "policy", catalogue.GENERATOR_KIND: "generator"},
+)
+
+
 class PartialScanModel(SectionModel[PartialScanSettings]):
     """State of the section.
 
@@ -97,7 +107,7 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
         self.prediction = ""
         self.channel_names: list[str] = []
         self._overheads_s: dict[tuple[typing.Any, ...], float] = {}
-        self.models = ModelChoices(self, folders.models, self._background, self._post)
+        self.models = ModelChoices(self, folders.models, self._background, self._post, _MODELS)
         self.session: ScanSession = ScanSession(document_controller, self._post, folders.journals)
         self._listeners.append(self.session.property_changed_event.listen(self._session_changed))
         self._sources = scan_sources()
