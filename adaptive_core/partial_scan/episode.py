@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from adaptive_core.errors import AdaptiveScanError, InvalidInputError, ScanCancelledError
+from adaptive_core.finish_reason import FinishReason
 from adaptive_core.journal import JournalEntry, JournalWriter
 from adaptive_core.partial_scan.generator import Estimate, Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
-from adaptive_core.partial_scan.plan import FinishReason, ScanPlan
+from adaptive_core.partial_scan.plan import ScanPlan
 from adaptive_core.partial_scan.policy import Observation, Policy, first_probes
 from adaptive_core.ports import PathScanner
 from adaptive_core.scan_path import Action

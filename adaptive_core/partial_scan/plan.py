@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import math
 import typing
 
@@ -11,14 +10,6 @@ from adaptive_core.dose import DoseMeter
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ports import ScannerSetup
 from adaptive_core.static_path import DEFAULT_SPACING_PX
-
-
-class FinishReason(enum.StrEnum):
-    """How a run ended."""
-
-    COMPLETED = "COMPLETED"
-    CANCELLED = "CANCELLED"
-    FAILED = "FAILED"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,7 +119,7 @@ class PreparedScan:
 
     def new_journal(self, folder: pathlib.Path) -> JournalWriter:
         """A journal of this run in a new file of the folder. Raises JournalError."""
-        return begin_journal(_new_path(folder), self.plan, self.models.policy, self.models.generator)
+        return begin_journal(new_path(folder, "Adaptive Scan"), self.plan, self.models.policy, self.models.generator)
 
     def episode(self, journal: JournalWriter | None) -> Episode:
         """The run."""
@@ -227,13 +227,13 @@ def _with_pixels_of_region(place: Place, longest_px: int | None) -> scan_base.Sc
     return parameters
 
 
-def _new_path(folder: pathlib.Path) -> pathlib.Path:
-    """A file name that says when the run began, and that no file has yet. Raises JournalError."""
+def new_path(folder: pathlib.Path, title: str) -> pathlib.Path:
+    """A file name that says what began when, and that no file has yet. Raises JournalError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise JournalError(f"The folder for journals {folder} cannot be made: {error.strerror or error}.") from error
-    stem = datetime.datetime.now().strftime("Adaptive Scan %Y-%m-%d %H.%M.%S")
+        raise JournalError(f"The folder for runs {folder} cannot be made: {error.strerror or error}.") from error
+    stem = datetime.datetime.now().strftime(f"{title} %Y-%m-%d %H.%M.%S")
     path, number = folder / f"{stem}.h5", 1
     while path.exists():
         number += 1

@@ -361,7 +361,7 @@ def test_what_does_not_fit_is_told_before_the_beam_moves(
 def test_a_folder_that_cannot_be_written_is_told(opened: Opened) -> None:
     opened.folders.journals.write_text("a file where the folder should be")
     opened.scan(**QUICK)
-    assert "The folder for journals" in opened.session.status
+    assert "The folder for runs" in opened.session.status
     assert opened.titles() == []
 
 
