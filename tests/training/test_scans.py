@@ -1,5 +1,7 @@
 """What a model sees: nothing but what was measured; and the differentiable sampling against numpy references."""
 
+import dataclasses
+
 import hypothesis
 import numpy as np
 import pytest
@@ -8,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from adaptive_core.scan_path import rasterize
-from adaptive_core.training.partial_scan.data import partial_batch
-from adaptive_core.training.partial_scan.paths import random_path
-from adaptive_core.training.partial_scan.scans import measure, partial_scan, sample, sample_nearest, splat
+from adaptive_core.training.partial_scan.data import Recipe, partial_batch
+from adaptive_core.training.partial_scan.paths import MIXTURES, STATIC_PATHS, random_path
+from adaptive_core.training.partial_scan.scans import measure, misplaced, partial_scan, sample, sample_nearest, splat
 
 SIZE = (24, 32)
 
@@ -122,7 +124,7 @@ def test_gradients_in_the_positions_are_those_of_finite_differences():
 def test_partial_batches_are_standardised_per_scan():
     rng = np.random.default_rng(0)
     truths = rng.uniform(-1, 1, (12, 96, 96)).astype(np.float32)
-    partial, mean, sd = partial_batch(truths, rng, noise_free=1.0, soft=0.0)
+    partial, mean, sd = partial_batch(truths, rng, Recipe(noise_free=1.0, misplaced=0.0, soft=0.0))
     assert partial.shape == (12, 2, 96, 96)
     assert mean.shape == sd.shape == (12, 1, 1, 1)
     values, mask = partial[:, 0], partial[:, 1]
@@ -134,7 +136,8 @@ def test_partial_batches_are_standardised_per_scan():
 @hypothesis.given(st.integers(0, 2**31), st.sampled_from([(96, 96), (96, 160), (224, 112)]))
 @hypothesis.settings(max_examples=40, deadline=None)
 def test_random_paths_cover_what_they_are_meant_to(seed, size):
-    path = random_path(size, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    path = random_path(rng.uniform(-1, 1, size).astype(np.float32), MIXTURES["any"], rng)
     assert path.ndim == 2
     assert path.shape[1] == 2
     assert np.isfinite(path).all()
@@ -142,3 +145,35 @@ def test_random_paths_cover_what_they_are_meant_to(seed, size):
     # Only jittered grids leave the region, and by little; a scan reads the nearest edge pixel there.
     assert path.min() > -12
     assert (path < np.array(size) + 12).all()
+
+
+@pytest.mark.parametrize("name", STATIC_PATHS)
+def test_a_static_paths_mixture_is_that_path(name):
+    truth = np.zeros((96, 96), np.float32)
+    paths = [random_path(truth, MIXTURES[name], np.random.default_rng(seed)) for seed in range(20)]
+    as_scanned = STATIC_PATHS[name]((96, 96), 400)
+    assert sum(len(path) == 400 and np.array_equal(path, as_scanned) for path in paths) >= 8
+
+
+def test_a_raster_visits_every_pixel_once():
+    path = random_path(np.zeros((16, 24), np.float32), MIXTURES["raster"], np.random.default_rng(0))
+    assert len(path) == 16 * 24
+    assert len(np.unique(np.floor(path), axis=0)) == 16 * 24
+
+
+def test_refined_paths_go_where_the_truth_changes():
+    truth = np.zeros((96, 96), np.float32)
+    truth[:, :20] = np.indices((96, 20)).sum(axis=0) % 7
+    mixture = dataclasses.replace(MIXTURES["any"], odds={"refined": 1.0}, mixed=0.0, whole=1.0)
+    for seed in range(5):
+        path = random_path(truth, mixture, np.random.default_rng(seed))
+        assert (path[:, 1] < 28).mean() > 1.4 * 28 / 96
+
+
+def test_misplaced_probes_stay_near_where_they_were_asked_for():
+    positions = np.random.default_rng(0).uniform(0, 96, (400, 2))
+    found = [misplaced(positions, (96, 96), np.random.default_rng(seed)) - positions for seed in range(30)]
+    rms_px = np.sqrt(np.square(found).mean(axis=(1, 2)))
+    assert rms_px.min() > 0.1
+    assert rms_px.max() < 5
+    assert rms_px.max() > 1.5 * rms_px.min()

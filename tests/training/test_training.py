@@ -13,7 +13,7 @@ from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.training import partial_scan
 from adaptive_core.training.partial_scan import evaluate, generator, path_gradient
-from adaptive_core.training.partial_scan.data import TruthSource, partial_batch
+from adaptive_core.training.partial_scan.data import Recipe, TruthSource, partial_batch
 from adaptive_core.training.partial_scan.generator import GeneratorConfig, generator_from_onnx
 from adaptive_core.training.partial_scan.networks import Generator, MultigridFill, SpectralGate
 from adaptive_core.training.partial_scan.path_gradient import PathGradientConfig
@@ -34,7 +34,7 @@ def test_generator_trains_resumes_and_exports(tmp_path, image_folder):
     config = GeneratorConfig(images=image_folder, iterations=3, validation_crops=2, scored_crops=1, **TINY)
     path = generator.train(config, tmp_path / "run")
     rows = (tmp_path / "run" / "curve.csv").read_text().splitlines()
-    assert rows[0] == "iteration,seconds,training,spiral,uniform-grid"
+    assert rows[0] == "iteration,seconds,training,inner,spiral,uniform-grid"
     assert rows[-1].startswith("3,")
     assert (tmp_path / "run" / "curve.png").stat().st_size > 1000
     card = LoadedModel(path.read_bytes(), path).card
@@ -58,7 +58,7 @@ def test_generator_learns():
     config = GeneratorConfig(**{**TINY, "batch": 4})
     network, rng = Generator(config.channels, config.blocks), np.random.default_rng(0)
     batch = TruthSource(None, 96, rng).draw(4)
-    partial, mean, sd = partial_batch(batch, rng)
+    partial, mean, sd = partial_batch(batch, rng, Recipe())
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
     figures = []
     for _ in range(25):
@@ -128,7 +128,7 @@ def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):
 
 
 def test_train_by_name(tmp_path):
-    with pytest.raises(InvalidInputError, match="no config 'magic'; there are generator, path-gradient"):
+    with pytest.raises(InvalidInputError, match="no config 'magic'; there are generator, "):
         partial_scan.train("magic")
     with pytest.raises(InvalidInputError, match="must be in a folder"):
         partial_scan.train("generator", images=tmp_path / "none", minutes=0, out=tmp_path / "run")

@@ -1,18 +1,49 @@
-"""Training of the generator and of the policies of the adaptive partial scan (Ede 2021).
+"""Training of the generators and of the policies of the adaptive partial scan (Ede 2021).
 
-One file an algorithm, :mod:`generator` and :mod:`path_gradient`; each has one dataclass of arguments and is a command
-of its own. :func:`train` is the door to all of them.
+One file an algorithm; each has one dataclass of arguments, a table CONFIGS of them by name, and a function ``train``.
+:func:`train` is the door to all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pathlib
+import typing
 
 from adaptive_core.errors import InvalidInputError
 
-CONFIGS = ("generator", "path-gradient")
-"""Names of what can be trained; a policy needs a generator first."""
+CONFIGS = {
+    "generator": "generator",
+    "generator-further": "generator",
+    "generator-spiral": "generator",
+    "generator-serpentine": "generator",
+    "generator-uniform-grid": "generator",
+    "generator-halton": "generator",
+    "generator-random-segments": "generator",
+    "denoiser": "generator",
+    "path-gradient": "path_gradient",
+}
+"""Name of each config and the module that has it; a policy needs a generator first."""
+
+
+def configured(config_name: str, **changes: typing.Any) -> tuple[typing.Any, typing.Any]:
+    """The module and the config of this name, with fields replaced; None leaves a field as it is.
+
+    Raises:
+        InvalidInputError: an unknown config or field, or negative minutes.
+    """
+    if config_name not in CONFIGS:
+        raise InvalidInputError(f"There is no config {config_name!r}; there are {', '.join(CONFIGS)}.")
+    module = importlib.import_module(f"{__name__}.{CONFIGS[config_name]}")
+    config = module.CONFIGS[config_name]
+    fields = {field.name for field in dataclasses.fields(config)}
+    given = {name: value for name, value in changes.items() if value is not None}
+    if unknown := sorted(given.keys() - fields):
+        raise InvalidInputError(f"{config_name} has no field {unknown[0]!r}; it has {', '.join(sorted(fields))}.")
+    if not given.get("minutes", 0) >= 0:
+        raise InvalidInputError(f"The minutes of a training must not be negative, but are {given['minutes']}.")
+    return module, dataclasses.replace(config, **given)
 
 
 def train(
@@ -21,6 +52,8 @@ def train(
     minutes: float | None = None,
     resume: bool = False,
     out: pathlib.Path | None = None,
+    seed: int | None = None,
+    **changes: typing.Any,
 ) -> pathlib.Path:
     """Train by the config of this name and return the path of the exported model.
 
@@ -30,23 +63,13 @@ def train(
         minutes: length of the training; None takes the config's.
         resume: go on from the checkpoint in ``out``.
         out: folder of the run, ``training-runs/CONFIG`` if None.
+        seed: of all random numbers; None takes the config's.
+        changes: other fields of the config.
 
     Raises:
-        InvalidInputError: an unknown config, unusable images, or a folder that holds another run.
+        InvalidInputError: an unknown config or field, unusable images, or a folder that holds another run.
     """
-    from adaptive_core.training.partial_scan import generator, path_gradient
-
-    if config_name not in CONFIGS:
-        raise InvalidInputError(f"There is no config {config_name!r}; there are {', '.join(CONFIGS)}.")
-    if minutes is not None and not minutes >= 0:
-        raise InvalidInputError(f"The minutes of a training must not be negative, but are {minutes}.")
+    module, config = configured(config_name, images=images, minutes=minutes, seed=seed, **changes)
     folder = pathlib.Path("training-runs") / config_name if out is None else out
-    if config_name == "generator":
-        settings = generator.GeneratorConfig(images=images)
-        if minutes is not None:
-            settings = dataclasses.replace(settings, minutes=minutes)
-        return generator.train(settings, folder, resume)
-    walk = path_gradient.PathGradientConfig(images=images)
-    if minutes is not None:
-        walk = dataclasses.replace(walk, minutes=minutes)
-    return path_gradient.train(walk, folder, resume)
+    path: pathlib.Path = module.train(config, folder, resume)
+    return path

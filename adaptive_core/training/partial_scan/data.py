@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 
 import numpy as np
 import torch
 
 from adaptive_core.scan_path import FloatArray
+from adaptive_core.simulation import builtin_specimens
 from adaptive_core.training.partial_scan.images import (
     FloatImage,
     ImageSet,
@@ -16,11 +18,34 @@ from adaptive_core.training.partial_scan.images import (
     to_unit_range,
     validation_crops,
 )
-from adaptive_core.training.partial_scan.paths import random_path
-from adaptive_core.training.partial_scan.scans import measure, partial_scan, splat
+from adaptive_core.training.partial_scan.paths import MIXTURES, Mixture, random_path
+from adaptive_core.training.partial_scan.scans import measure, misplaced, partial_scan, splat
 from adaptive_core.training.partial_scan.synthetic import synthetic_image
 
-DOSE_RANGE = (5.0, 1000.0)  # electrons a probe detects where the truth is 1
+DOSE_RANGE = (1.0, 3000.0)  # electrons a probe detects where the truth is 1
+SIMULATED = 0.15  # fraction of the simulated specimens among the truths
+
+
+def specimen_images(seeds: int) -> ImageSet | None:
+    """Dark-field images of the built-in specimens, made with ``seeds`` seeds each; None if that is 0.
+
+    They are at half their resolution: crops then show what a scan of a few nanometres would.
+    """
+    groups: dict[str, tuple[FloatImage, ...]] = {}
+    for name in builtin_specimens.BUILTIN_NAMES if seeds else ():
+        fine = [builtin_specimens.builtin_specimen(name, 1000 + seed).fractions[0] for seed in range(seeds)]
+        groups[name] = tuple((i[::2, ::2] + i[1::2, ::2] + i[::2, 1::2] + i[1::2, 1::2]) / 4 for i in fine)
+    return ImageSet(groups) if groups else None
+
+
+def inner_split(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Specimen groups to fit and, every fourth of them, to choose and calibrate by; one group alone serves both."""
+    names = list(images.groups)
+    inner = names[3::4] or names[-1:]
+    fitted = [name for name in names if name not in inner] or names
+    parts = ({name: images.groups[name] for name in part} for part in (fitted, inner))
+    first, second = (dataclasses.replace(images, groups=part) for part in parts)
+    return first, second
 
 
 def augment(image: FloatImage, rng: np.random.Generator, inversion: float = 0.3, sharp: float = 0.15) -> FloatImage:
@@ -45,19 +70,29 @@ class TruthSource:
         rng: source of all randomness.
         pool: number of images in the pool.
         synthetic: fraction of procedural images beside real ones.
+        specimens: images of simulated specimens, a SIMULATED fraction of the pool; None for none.
     """
 
     def __init__(
-        self, images: ImageSet | None, size_px: int, rng: np.random.Generator, pool: int = 512, synthetic: float = 0.4
+        self,
+        images: ImageSet | None,
+        size_px: int,
+        rng: np.random.Generator,
+        pool: int = 512,
+        synthetic: float = 0.3,
+        specimens: ImageSet | None = None,
     ) -> None:
         self.size_px = size_px
         self._images = images
+        self._specimens = specimens
         self._synthetic = synthetic if images is not None else 1.0
         self._rng = rng
         self._pool: list[FloatImage] = []
         self._capacity = pool
 
     def _fresh(self) -> FloatImage:
+        if self._specimens is not None and self._rng.random() < SIMULATED:
+            return random_crop(self._specimens, self.size_px, self._rng)[0]
         if self._images is None or self._rng.random() < self._synthetic:
             return synthetic_image(self.size_px, self._rng)
         return random_crop(self._images, self.size_px, self._rng)[0]
@@ -86,24 +121,34 @@ Walker = collections.abc.Callable[[FloatImage], FloatArray]
 """Chooses positions, shape (n, 2) px, on a truth."""
 
 
-def partial_batch(
-    truths: FloatImage,
-    rng: np.random.Generator,
-    noise_free: float = 0.5,
-    soft: float = 0.12,
-    walker: Walker | None = None,
-    walks: float = 0.25,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Partial scans of truths along random paths at random dose.
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How truths are scanned for training.
 
-    Args:
-        truths: shape (B, H, W), in [-1, 1].
-        rng: source of all randomness.
+    Attributes:
+        paths: where to.
+        doses: electrons that a probe detects where the truth is 1, from lowest to highest, even in the logarithm.
         noise_free: fraction of scans without shot noise.
+        misplaced: fraction of scans whose beam is not where it was asked to be, which a model does not know.
         soft: fraction of scans that are splatted with bilinear weights, so that the generator also serves as the
             differentiable model through which a policy learns.
         walker: chooses the positions of a part of the scans; None for none.
         walks: the size of that part.
+    """
+
+    paths: Mixture = MIXTURES["any"]
+    doses: tuple[float, float] = DOSE_RANGE
+    noise_free: float = 0.4
+    misplaced: float = 0.15
+    soft: float = 0.12
+    walker: Walker | None = None
+    walks: float = 0.25
+
+
+def partial_batch(
+    truths: FloatImage, rng: np.random.Generator, recipe: Recipe
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Partial scans of truths, shape (B, H, W) in [-1, 1].
 
     Returns:
         The generator's input (B, 2, H, W), and the mean and standard deviation of the measured values, (B, 1, 1, 1).
@@ -111,13 +156,14 @@ def partial_batch(
     size_px = (truths.shape[1], truths.shape[2])
     partials, moments = [], []
     for truth in truths:
-        is_walk = walker is not None and rng.random() < walks
-        positions = walker(truth) if walker is not None and is_walk else random_path(size_px, rng)
-        dose = None if rng.random() < noise_free else float(np.exp(rng.uniform(*np.log(DOSE_RANGE))))
-        values = measure(truth, positions, dose, rng)
+        is_walk = recipe.walker is not None and rng.random() < recipe.walks
+        positions = recipe.walker(truth) if recipe.walker and is_walk else random_path(truth, recipe.paths, rng)
+        beam = misplaced(positions, size_px, rng) if rng.random() < recipe.misplaced else positions
+        dose = None if rng.random() < recipe.noise_free else float(np.exp(rng.uniform(*np.log(recipe.doses))))
+        values = measure(truth, beam, dose, rng)
         scan = partial_scan(values, positions, size_px)
         partial = torch.from_numpy(scan.partial)
-        if rng.random() < soft:
+        if rng.random() < recipe.soft:
             standardised = torch.from_numpy((values - scan.mean) / scan.sd).float()
             inside = torch.from_numpy(np.clip(positions, 0, np.asarray(size_px))).float()
             partial = splat(standardised[None], inside[None], size_px)[0]

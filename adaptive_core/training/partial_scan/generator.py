@@ -1,18 +1,18 @@
-"""Train a generator that completes arbitrary partial scans and predicts its own error.
+"""Train a generator that completes partial scans and predicts its own error.
 
-``python -m adaptive_core.training.partial_scan.generator --images DIR --minutes 45``
+``adaptive-scan train partial-scan --config generator --images DIR``
 
-It is trained on many kinds of path, coverages and doses at once, so that it serves any policy and completes a scan at
-every stage. The image is fitted by squared error in units of the truth ([-1, 1], as in Ede 2021, Eq. 13); the predicted
-variance by the likelihood of the squared error, without a gradient into the image.
+The universal generator is trained on many kinds of path, coverages and doses at once, so that it serves any policy and
+completes a scan at every stage. Those of single static paths, and a denoiser of full rasters, go on from its weights.
+The image is fitted by squared error in units of the truth ([-1, 1], as in Ede 2021, Eq. 13); the predicted variance by
+the likelihood of the squared error, without a gradient into the image. A part of the specimen groups is kept from the
+fit to choose among its stages; validation images only appear in the learning curve and the scores.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections.abc
 import dataclasses
-import logging
 import pathlib
 import typing
 
@@ -21,21 +21,28 @@ import torch
 
 from adaptive_core import model_card
 from adaptive_core.errors import ModelError
-from adaptive_core.model_library import LoadedModel
+from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.partial_scan.generator import InterpolatingGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.scan_path import FloatArray
 from adaptive_core.training.export import read_weights, to_onnx, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate
-from adaptive_core.training.partial_scan.data import TruthSource, Walker, held_out_truths, partial_batch
+from adaptive_core.training.partial_scan.data import (
+    DOSE_RANGE,
+    Recipe,
+    TruthSource,
+    Walker,
+    held_out_truths,
+    inner_split,
+    partial_batch,
+    specimen_images,
+)
 from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
-from adaptive_core.training.partial_scan.paths import PROBES_PER_SEGMENT
+from adaptive_core.training.partial_scan.paths import MIXTURES, PROBES_PER_SEGMENT
 from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.runs import RunFolder
-
-MODEL_NAME = "partial_scan_generator"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +50,18 @@ class GeneratorConfig:
     """Arguments of the training.
 
     Attributes:
+        name: of this config, one of CONFIGS.
         images: folder of real images; None trains on procedural images only.
         minutes: length of the training; the learning rate decays over it.
         iterations: largest number of iterations.
+        initial: name or file of the model to go on from; None for random weights, of ``channels`` and ``blocks``.
+        paths: name of the mixture of paths, one of MIXTURES.
         policy: ONNX file of a policy whose walks are a part of the paths; None for random paths only. A generator that
             was trained before can go on with the policy that was trained through it.
+        doses: electrons that a probe detects where the truth is 1, from lowest to highest.
+        noise_free: fraction of scans without shot noise.
+        misplaced: fraction of scans with errors of the probe positions.
+        specimens: number of seeds of each built-in specimen that is trained on beside the images.
         seed: of the network's initial weights, data and paths.
         learning_rate: highest learning rate of Adam, reached after ``warm_up`` iterations.
         batch: scans an iteration at 96 x 96 px; larger ones come in proportionally smaller batches.
@@ -56,16 +70,23 @@ class GeneratorConfig:
         error_weight: weight of the likelihood of the predicted error.
         average: decay of the running average of the weights, which is what is exported.
         validate_every_s: time between two validations and checkpoints.
-        validation_crops: number of validation crops during training.
+        validation_crops: number of validation crops during training; 0 for none.
         scored_crops: number of validation crops for the scores on the card.
         bfloat16: mixed precision, several times faster on processors that have matrix units for it.
         threads: of PyTorch.
     """
 
+    name: str = "generator"
     images: pathlib.Path | None = None
     minutes: float = 45.0
     iterations: int = 1_000_000
+    initial: str | None = None
+    paths: str = "any"
     policy: pathlib.Path | None = None
+    doses: tuple[float, float] = DOSE_RANGE
+    noise_free: float = 0.4
+    misplaced: float = 0.15
+    specimens: int = 2
     seed: int = 1
     learning_rate: float = 1.5e-3
     warm_up: int = 300
@@ -81,6 +102,79 @@ class GeneratorConfig:
     scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
+
+
+class Product(typing.NamedTuple):
+    """What a training leaves: the stem of its file, and the title and description on its card."""
+
+    file_name: str
+    title: str
+    description: str
+
+
+PRODUCTS = {
+    "any": Product(
+        "partial_scan_generator",
+        "Universal completion",
+        "Completes partial scans along any path, removes shot noise and predicts its error.",
+    ),
+    "raster": Product(
+        "partial_scan_denoiser", "Denoiser", "Removes the shot noise of whole rasters and predicts its error."
+    ),
+    **{
+        name: Product(
+            f"partial_scan_generator_{name.replace('-', '_')}",
+            f"Completion of {noun}",
+            f"Completes partial scans along {noun}, removes shot noise and predicts its error.",
+        )
+        for name, noun in {
+            "spiral": "spirals",
+            "serpentine": "serpentines",
+            "uniform-grid": "uniform grids",
+            "halton": "Halton sequences",
+            "random-segments": "random segments",
+        }.items()
+    },
+}
+"""By the name of the mixture of paths."""
+
+
+def _of_path(paths: str, minutes: float, **changes: typing.Any) -> GeneratorConfig:
+    return GeneratorConfig(
+        name=f"generator-{paths}",
+        initial="partial_scan_generator",
+        paths=paths,
+        minutes=minutes,
+        misplaced=0.0,
+        learning_rate=4e-4,
+        warm_up=50,
+        average=0.995,
+        validate_every_s=60.0,
+        **changes,
+    )
+
+
+CONFIGS = {
+    "generator": GeneratorConfig(),
+    "generator-further": GeneratorConfig(
+        name="generator-further",
+        initial="partial_scan_generator",
+        minutes=20.0,
+        learning_rate=6e-4,
+        warm_up=100,
+        seed=2,
+        validate_every_s=120.0,
+    ),
+    "generator-spiral": _of_path("spiral", 6.0),
+    "generator-serpentine": _of_path("serpentine", 6.0),
+    "generator-uniform-grid": _of_path("uniform-grid", 6.0),
+    "generator-halton": _of_path("halton", 6.0),
+    "generator-random-segments": _of_path("random-segments", 6.0),
+    "denoiser": dataclasses.replace(
+        _of_path("raster", 8.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, specimens=2
+    ),
+}
+"""The universal generator from nothing, and further from its weights; and those for one kind of path each."""
 
 
 def loss(
@@ -108,28 +202,45 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     images = None if config.images is None else load_images(config.images, "train")
     held_out = None if config.images is None else load_images(config.images, "validation")
     checkpoint = run.open(resume)
+    network = _initial(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
     walker = None if config.policy is None else _walker(config.policy, rng)
-    sources = [TruthSource(images, size, rng) for size in config.sizes_px]
+    recipe = Recipe(
+        MIXTURES[config.paths],
+        config.doses,
+        config.noise_free,
+        config.misplaced,
+        0.12 if config.paths == "any" else 0.0,
+        walker,
+    )
+    fitted_images, inner = (None, None) if images is None else inner_split(images)
+    specimens = specimen_images(config.specimens)
+    sources = [TruthSource(fitted_images, size, rng, specimens=specimens) for size in config.sizes_px]
 
     def step(network: Generator, _iteration: int, _progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         truths = _truths(config, sources, rng)
-        partial, mean, sd = partial_batch(truths, rng, walker=walker)
+        partial, mean, sd = partial_batch(truths, rng, recipe)
         partial = partial.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             total, mse = loss(network, torch.from_numpy(truths)[:, None], partial, mean, sd, config.error_weight)
         return total, {"training": float(mse.detach())}
 
     fitted = fit(
-        Generator(config.channels, config.blocks).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        network,
         run,
         checkpoint,
-        Schedule(config.minutes, config.iterations, config.average, 0.5, config.validate_every_s),
+        Schedule(config.minutes, config.iterations, config.average, 0.5, config.validate_every_s, select="inner"),
         lambda iteration, progress: config.learning_rate * min(1, (iteration + 1) / config.warm_up) * cosine(progress),
         step,
-        _validation(held_out, config),
+        _validation(inner, held_out, config, recipe),
     )
     return _export(fitted, config, run, images, held_out)
+
+
+def _initial(config: GeneratorConfig) -> Generator:
+    if config.initial is None:
+        return Generator(config.channels, config.blocks)
+    return generator_from_onnx(ModelLibrary().load(config.initial, "partial_scan_generator").path)
 
 
 def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.Generator) -> FloatImage:
@@ -154,17 +265,28 @@ def _walker(path: pathlib.Path, rng: np.random.Generator) -> Walker:
 
 
 def _validation(
-    held_out: ImageSet | None, config: GeneratorConfig
+    inner: ImageSet | None, held_out: ImageSet | None, config: GeneratorConfig, recipe: Recipe
 ) -> collections.abc.Callable[[Generator], dict[str, float]]:
-    """Errors of a network along static paths on held-out images (procedural ones where there are none)."""
+    """Errors of a network: on scans like those of the training of specimens kept from it, and on held-out images."""
     if config.validation_crops == 0:
         return lambda _network: {}
-    truths = held_out_truths(held_out, config.validation_crops)
-    walks = {name: evaluate.static_positions(name, (96, 96), 400) for name in ("spiral", "uniform-grid")}
-    return lambda network: {
-        name: float(evaluate.errors(evaluate.torch_completion(network), truths, positions).mean())
-        for name, positions in walks.items()
-    }
+    truths = held_out_truths(inner, config.validation_crops, seed=3)
+    partial, mean, sd = partial_batch(truths, np.random.default_rng(3), dataclasses.replace(recipe, walker=None))
+    held_out_images = held_out_truths(held_out, config.validation_crops)
+    names = ("spiral", "uniform-grid") if config.paths == "any" else (config.paths,)
+    walks = {name: evaluate.static_positions(name, (96, 96), 400) for name in names if name in evaluate.STATIC_PATHS}
+
+    @torch.no_grad()
+    def figures(network: Generator) -> dict[str, float]:
+        parts = [network(part)[0] for part in partial.split(16)]
+        error = torch.cat(parts) * sd + mean - torch.from_numpy(truths)[:, None]
+        complete = evaluate.torch_completion(network)
+        return {
+            "inner": float(error.square().mean()),
+            **{name: float(evaluate.errors(complete, held_out_images, path).mean()) for name, path in walks.items()},
+        }
+
+    return figures
 
 
 def export(network: Generator) -> bytes:
@@ -201,21 +323,22 @@ def _export(
     images: ImageSet | None,
     held_out: ImageSet | None,
 ) -> pathlib.Path:
+    product = PRODUCTS[config.paths]
     scores: tuple[dict[str, typing.Any], ...] = ()
     if held_out is not None:
         completion = evaluate.torch_completion(fitted.network)
         scores = evaluate.generator_scores(completion, held_out, config.scored_crops)
     card = model_card.ModelCard(
         kind="partial_scan_generator",
-        name="Universal completion",
-        description="Completes partial scans along any path, removes shot noise and predicts its error.",
+        name=product.title,
+        description=product.description,
         size_multiple=SIZE_MULTIPLE,
         values=model_card.STANDARDISED,
         trained_on=described(images),
         training={
             "config": run.config,
             "seed": config.seed,
-            "command": "python -m adaptive_core.training.partial_scan.generator --images DIR",
+            "command": f"adaptive-scan train partial-scan --config {config.name} --images DIR",
             "minutes": round(fitted.minutes, 1),
             "iterations": fitted.iterations,
         },
@@ -226,26 +349,6 @@ def _export(
     truths = held_out_truths(held_out, 6, seed=2)
     walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]
     draw_examples(run.path / "examples.png", fitted.network, truths, walks)
-    path = run.path / f"{MODEL_NAME}.onnx"
+    path = run.path / f"{product.file_name}.onnx"
     write_model(path, model_card.write_card(export(fitted.network), card))
     return path
-
-
-def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
-    """Command line of this file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=pathlib.Path)
-    parser.add_argument("--policy", type=pathlib.Path)
-    parser.add_argument("--minutes", type=float, default=GeneratorConfig.minutes)
-    parser.add_argument("--iterations", type=int, default=GeneratorConfig.iterations)
-    parser.add_argument("--seed", type=int, default=GeneratorConfig.seed)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "generator")
-    arguments = vars(parser.parse_args(argv))
-    out, resume = arguments.pop("out"), arguments.pop("resume")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    return train(GeneratorConfig(**arguments), out, resume)
-
-
-if __name__ == "__main__":
-    main()

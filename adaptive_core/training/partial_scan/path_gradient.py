@@ -30,10 +30,11 @@ from adaptive_core.training.export import to_onnx, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate, paths
 from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource, held_out_truths
-from adaptive_core.training.partial_scan.environment import Rollout, rollout
+from adaptive_core.training.partial_scan.environment import Rollout, completed, rollout
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
 from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
+from adaptive_core.training.partial_scan.paper_generator import completion_loss
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.runs import RunFolder
@@ -80,15 +81,13 @@ class PathGradientConfig:
     threads: int = 1
 
 
+CONFIGS = {"path-gradient": PathGradientConfig()}
+
+
 def completion_errors(generator: Generator, walk: Rollout, truths: torch.Tensor, bfloat16: bool) -> torch.Tensor:
     """Squared error (B,) of the completions in units of the truths, at most 4 (Ede 2021, Eq. 13)."""
-    partial = walk.partial((truths.shape[1], truths.shape[2]))
-    mean, sd = walk.standardisation()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        image = generator(partial.contiguous(memory_format=torch.channels_last))[0]
-    completed = image[:, 0] * sd[..., None] + mean[..., None]
-    mse: torch.Tensor = (completed - truths).square().mean(dim=(1, 2)).clamp(max=4.0)
-    return mse
+    size_px = (truths.shape[1], truths.shape[2])
+    return completion_loss(completed(generator, walk.values, walk.positions, size_px, bfloat16), truths)
 
 
 class _Truths:

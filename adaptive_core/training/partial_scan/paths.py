@@ -5,29 +5,76 @@ Positions have the shape (n, 2), float64, ``(y, x)`` in px of the region (see :m
 
 from __future__ import annotations
 
+import collections.abc
+import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
 
 from adaptive_core import static_path
 from adaptive_core.scan_path import FloatArray, Size
+
+FloatImage = npt.NDArray[np.float32]
 
 PROBES_PER_SEGMENT = 20
 PROBE_SPACING_PX = static_path.DEFAULT_SPACING_PX
 SEGMENT_PX = PROBES_PER_SEGMENT * PROBE_SPACING_PX
 PAPER_COVERAGE = 400 / 96**2  # Ede 2021: 20 segments of 20 probes on 96 x 96 px
 
-_KINDS = {
-    "walk": 0.22,
-    "pursuit": 0.16,
-    "spiral": 0.09,
-    "serpentine": 0.10,
-    "grid": 0.13,
-    "halton": 0.09,
-    "segments": 0.10,
-    "random": 0.05,
-    "detail": 0.06,
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Which paths to train on.
+
+    Attributes:
+        odds: relative frequency of each kind of path; the kinds are those of :func:`_of_kind` and STATIC_PATHS.
+        paper_coverage: fraction of the scans with the paper's coverage; the others have one between 1/50 and 1/5.
+        mixed: fraction of the scans that join two kinds.
+        whole: fraction of the scans that are finished; the others stop at any stage.
+        turned: whether paths that do not follow the truth are flipped and run backwards at random.
+    """
+
+    odds: dict[str, float]
+    paper_coverage: float = 0.8
+    mixed: float = 0.0
+    whole: float = 0.9
+    turned: bool = False
+
+
+STATIC_PATHS: dict[str, collections.abc.Callable[[Size, int], FloatArray]] = {
+    "spiral": static_path.spiral,
+    "serpentine": static_path.serpentine,
+    "uniform-grid": static_path.uniform_grid,
+    "halton": static_path.halton,
 }
+"""Paths without randomness, as they are scanned and as benchmarks know them."""
+
+MIXTURES = {
+    "any": Mixture(
+        {
+            "walk": 0.14,
+            "pursuit": 0.10,
+            "winding": 0.08,
+            "meander": 0.08,
+            "grid": 0.18,
+            "shifted-halton": 0.14,
+            "segments": 0.08,
+            "random": 0.04,
+            "detail": 0.04,
+            "refined": 0.12,
+        },
+        paper_coverage=0.55,
+        mixed=0.12,
+        whole=0.75,
+        turned=True,
+    ),
+    **{name: Mixture({name: 1.0}) for name in STATIC_PATHS},
+    "random-segments": Mixture({"segments-20": 1.0}),
+    "raster": Mixture({"raster": 1.0}, whole=1.0),
+}
+"""By name: any path, one static path each, and the full raster."""
 
 
 def reflect(start: FloatArray, direction: FloatArray, size_px: Size) -> FloatArray:
@@ -124,16 +171,21 @@ def _turned(path: FloatArray, size_px: Size, rng: np.random.Generator) -> FloatA
     return path[::-1] if rng.random() < 0.5 else path
 
 
-def _of_kind(kind: str, size_px: Size, probes: int, rng: np.random.Generator) -> FloatArray:
+def _of_kind(kind: str, truth: FloatImage, probes: int, rng: np.random.Generator) -> FloatArray:
+    size_px = (truth.shape[0], truth.shape[1])
     size = np.asarray(size_px, dtype=np.float64)
+    if kind in STATIC_PATHS:
+        return STATIC_PATHS[kind](size_px, probes)
+    if kind == "raster":
+        return np.moveaxis(np.indices(size_px), 0, -1).reshape(-1, 2) + 0.5
     if kind == "walk":
         return random_walk(size_px, probes, rng, turn_sd_rad=10 ** rng.uniform(-1, 0.6))
     if kind == "pursuit":
         path = pursuit(size_px, max(probes // PROBES_PER_SEGMENT, 1), rng, rng.choice([0.1, 0.3, 0.6]))
         return path if rng.random() < 0.5 else path[:, ::-1] * size / size[::-1]
-    if kind == "spiral":
+    if kind == "winding":
         return static_path.spiral(size_px, probes, 10 ** rng.uniform(0, 0.3))
-    if kind == "serpentine":
+    if kind == "meander":
         spacing = PROBE_SPACING_PX * 10 ** rng.uniform(-0.1, 0.4)
         if rng.random() < 0.5:
             return static_path.serpentine(size_px, probes, spacing)
@@ -142,29 +194,51 @@ def _of_kind(kind: str, size_px: Size, probes: int, rng: np.random.Generator) ->
         path = static_path.uniform_grid(size_px, probes)
         jitter_px = rng.uniform(0, 2) if rng.random() < 0.4 else 0.0
         return path + rng.normal(0, jitter_px, path.shape)
-    if kind == "halton":
+    if kind == "shifted-halton":
         return (static_path.halton(size_px, probes) + rng.uniform(0, 1, 2) * size) % size
     if kind == "segments":
         longest = min(60, int(0.9 * min(size_px) / PROBE_SPACING_PX))
         return static_path.random_segments(size_px, probes, int(rng.integers(2**31)), int(rng.integers(4, longest)))
+    if kind == "segments-20":
+        return static_path.random_segments(size_px, probes, int(rng.integers(2**31)))
     if kind == "random":
         return rng.uniform(0, 1, (probes, 2)) * size
+    if kind == "refined":
+        return _refined(truth, probes, rng)
     # "detail": a look at everything, then one part closely, as an adaptive policy might do.
     coarse = static_path.uniform_grid(size_px, max(probes // 2, 4))
     centre, spread_px = rng.uniform(0, 1, 2) * size, rng.uniform(0.05, 0.3) * min(size_px)
     return np.concatenate([coarse, np.clip(rng.normal(centre, spread_px, (probes // 2, 2)), 0, size)])
 
 
-def random_path(size_px: Size, rng: np.random.Generator) -> FloatArray:
-    """Positions of a random path: a kind or a mixture of two, a coverage between 1/50 and 1/5, finished or not."""
-    coverage = PAPER_COVERAGE if rng.random() < 0.4 else math.exp(rng.uniform(math.log(1 / 50), math.log(1 / 5)))
-    probes = max(int(size_px[0] * size_px[1] * coverage), 2 * PROBES_PER_SEGMENT)
+def _refined(truth: FloatImage, probes: int, rng: np.random.Generator) -> FloatArray:
+    """An even first look, then the rest of the probes where the truth changes most, as a good policy would go."""
+    size_px = (truth.shape[0], truth.shape[1])
+    first = max(int(probes * rng.uniform(0.3, 0.7)), 4)
+    even = (static_path.uniform_grid if rng.random() < 0.5 else static_path.halton)(size_px, first)
+    detail = gaussian_filter(gaussian_gradient_magnitude(truth, 1.0), rng.uniform(1, 4)).astype(np.float64)
+    odds = (detail ** rng.uniform(0.5, 2)).ravel() + 1e-9
+    chosen = rng.choice(odds.size, size=max(probes - first, 1), replace=False, p=odds / odds.sum())
+    return np.concatenate([even, np.stack(np.unravel_index(chosen, size_px), axis=1) + 0.5])
+
+
+def random_path(truth: FloatImage, mixture: Mixture, rng: np.random.Generator) -> FloatArray:
+    """Positions of a random path of a mixture on a truth (H, W), which only the kind "refined" looks at."""
+    kinds, odds = list(mixture.odds), np.fromiter(mixture.odds.values(), np.float64)
+    at_paper = rng.random() < mixture.paper_coverage
+    coverage = PAPER_COVERAGE if at_paper else math.exp(rng.uniform(math.log(1 / 50), math.log(1 / 5)))
+    probes = max(round(truth.size * coverage), 2 * PROBES_PER_SEGMENT)
     shares = [probes]
-    if rng.random() < 0.15:
+    if rng.random() < mixture.mixed:
         first = int(probes * rng.uniform(0.2, 0.8))
         shares = [first, probes - first]
-    kinds = rng.choice(list(_KINDS), size=len(shares), p=list(_KINDS.values()))
-    parts = [_of_kind(kind, size_px, share, rng) for kind, share in zip(kinds, shares, strict=True)]
-    path = np.concatenate([_turned(part, size_px, rng) for part in parts])
+    chosen = rng.choice(kinds, size=len(shares), p=odds / odds.sum())
+    parts = [_of_kind(kind, truth, share, rng) for kind, share in zip(chosen, shares, strict=True)]
+    size_px = (truth.shape[0], truth.shape[1])
+    if mixture.turned:
+        parts = [
+            part if kind == "refined" else _turned(part, size_px, rng) for kind, part in zip(chosen, parts, strict=True)
+        ]
+    path = np.concatenate(parts)
     # A live completion is asked for at every stage of a scan.
-    return path if rng.random() < 0.7 else path[: max(int(len(path) * rng.uniform(0.1, 1)), 2)]
+    return path if rng.random() < mixture.whole else path[: max(int(len(path) * rng.uniform(0.1, 1)), 2)]

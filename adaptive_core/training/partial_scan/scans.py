@@ -14,6 +14,7 @@ import torch
 
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.scan_path import Positions, Size, rasterize
+from adaptive_core.simulation.scan_errors import ScanErrors
 
 FloatArray = npt.NDArray[np.float64]
 FloatImage = npt.NDArray[np.float32]
@@ -45,6 +46,25 @@ def measure(truth: FloatImage, positions: FloatArray, dose: float | None, rng: n
         return values
     counts = rng.poisson(dose * (0.1 + 0.45 * (values + 1)))
     return np.asarray((counts / dose - 0.1) / 0.45 - 1, dtype=np.float64)
+
+
+def misplaced(positions: FloatArray, size_px: Size, rng: np.random.Generator) -> FloatArray:
+    """Where the beam goes when the scan is imperfect and is asked for ``positions``, shape (n, 2) px.
+
+    Shear, radial distortion and drift (:class:`~adaptive_core.simulation.scan_errors.ScanErrors`, a pixel standing for
+    a nanometre), and a displacement of each probe and of each run of 20 probes; all of random strength.
+    """
+    half = np.asarray(size_px, dtype=np.float64) / 2
+    errors = ScanErrors(
+        shear=rng.uniform(-0.03, 0.03),
+        radial_distortion=rng.uniform(-0.03, 0.03),
+        distortion_radius_nm=float(half.max()),
+        drift_nm_per_s=(rng.normal(), rng.normal()),
+    )
+    second_us = np.linspace(0, 1e6, len(positions))
+    runs = rng.normal(0, 10 ** rng.uniform(-1, 0), (-(-len(positions) // 20), 2)).repeat(20, axis=0)[: len(positions)]
+    probes = rng.normal(0, 10 ** rng.uniform(-1, 0.2), positions.shape)
+    return errors.distort(positions - half) + half - errors.drift(second_us) + runs + probes
 
 
 def partial_scan(values: FloatArray, positions: FloatArray, size_px: Size) -> PartialScan:
