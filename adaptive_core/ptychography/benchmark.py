@@ -133,7 +133,7 @@ def _compare(specimen: str, protocol: str, learned: tuple[str, ...], full_data: 
     scores: Scores = {}
     for dose in DOSES[protocol]:
         phases = {
-            name: _image(region, name, protocol, dose, policies_by_name.get(name), seed).phase(settings.pixel_A)
+            name: image(region, name, protocol, dose, policies_by_name.get(name), seed).phase(settings.pixel_A)
             for name in names
         }
         if full is not None and dose == 1.0:
@@ -202,9 +202,10 @@ def final_image(data: ScanData, epochs: int) -> Reconstruction:
     return reconstruction.final(data, settings=dataclasses.replace(reconstruction.FINAL, epochs=epochs))
 
 
-def _image(
+def image(
     region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
 ) -> Reconstruction:
+    """The image that a protocol makes of what a position set, or a ``learned`` policy, measures in a region."""
     choice = tuned(region.settings.specimen, dose, name)
     if protocol == "paper":
         defocus_A = (
@@ -214,6 +215,25 @@ def _image(
         return reconstruction.rop(scan(region, policy, dose, seed))
     policy = learned or policies(choice.defocus_A, seed)[name]
     return final_image(scan(region, policy, dose, seed), choice.epochs)
+
+
+def card_scores(figures: dict[str, typing.Any], policy: str) -> list[dict[str, typing.Any]]:
+    """What a policy's card says of a benchmark: its SSIM at each dose, with those of the static sets beside it."""
+    rows, scores = figures["positions"], []
+    for row in (row for row in rows if row["positions"] == policy):
+        others = [other for other in rows if other["dose_e_per_A2"] == row["dose_e_per_A2"] and other is not row]
+        scores.append(
+            {
+                "dataset": f"{figures['specimen']}, {figures['regions']} regions never trained on, "
+                f"{figures['protocol']} protocol, {row['dose_e_per_A2']:.3g} e/A^2",
+                "metric": "SSIM of the phase against the true potential",
+                "value": round(row["ssim_truth"], 4),
+                "baselines": {other["positions"]: round(other["ssim_truth"], 4) for other in others},
+                "gain_over_sparse_grid": round(row["q_truth_mean"], 4),
+                "gain_ci95": row["q_truth_ci95"] and round(row["q_truth_ci95"], 4),
+            }
+        )
+    return scores
 
 
 def _adapts(name: str, learned: tuple[str, ...]) -> bool:

@@ -211,11 +211,12 @@ class OnnxPolicy:
 
     @classmethod
     def load(cls, library: ModelLibrary, source: str) -> OnnxPolicy:
-        """A policy of the library with its encoder. Raises ModelError."""
+        """A policy of the library with its encoder, or one in a file with the encoder beside it. Raises ModelError."""
         model = library.load(source, "ptychography_policy")
         encoder = None
         if "code" in model.input_names:
-            encoder = library.load(str(model.card.training.get("encoder", "")), "ptychography_encoder")
+            around = ModelLibrary([model.path.parent, *library.folders], library.shipped)
+            encoder = around.load(str(model.card.training.get("encoder", "")), "ptychography_encoder")
         return cls(model, encoder)
 
     def start(self, plan: PtychographyPlan) -> PolicyRun:

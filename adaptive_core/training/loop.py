@@ -69,6 +69,7 @@ def fit(
     learning_rate: collections.abc.Callable[[int, float], float],
     step: collections.abc.Callable[[Network, int, float], tuple[torch.Tensor, dict[str, float]]],
     validate: collections.abc.Callable[[Network], dict[str, float]],
+    groups: collections.abc.Callable[[Network], list[dict[str, typing.Any]]] | None = None,
 ) -> Fitted[Network]:
     """Train with Adam until the schedule ends.
 
@@ -81,9 +82,12 @@ def fit(
         step: gives the loss of an iteration and figures for the learning curve, which shows their running means;
             always the same ones, NaN where there is none yet.
         validate: figures of the averaged network for the learning curve.
+        groups: groups of parameters for Adam, each with ``scale``, its factor of the learning rate; by default all
+            parameters in one.
     """
     average = copy.deepcopy(network)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate(0, 0.0))
+    parameters = [{"params": list(network.parameters()), "scale": 1.0}] if groups is None else groups(network)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate(0, 0.0))
     iteration, earlier_s = 0, 0.0
     if checkpoint is not None:
         network.load_state_dict(checkpoint["network"])
@@ -119,7 +123,7 @@ def fit(
                 average.load_state_dict(best)
             return Fitted(average, iteration, elapsed_s / 60)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(iteration, progress)
+            group["lr"] = group.get("scale", 1.0) * learning_rate(iteration, progress)
         loss, trained = step(network, iteration, progress)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -140,3 +144,5 @@ def fit(
 def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
     for kept, new in zip(average.parameters(), network.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
+    for statistics, newest in zip(average.buffers(), network.buffers(), strict=True):
+        statistics.copy_(newest)

@@ -56,7 +56,7 @@ def _both(window, objects, detector, offset):
         np.testing.assert_allclose(twin.numpy(), wave, atol=1e-6)
     place = rng.uniform(0, objects, (2, 5, 2))
     potential = rng.normal(size=(2, objects, objects)).astype(np.float32) * 0.3
-    model = ForwardModel(wave, place[0], (objects, objects), detector, offset)
+    model = ForwardModel(wave, place[0], (objects, objects), detector, (offset, offset))
     other = torch_model.TorchForwardModel(twin, torch.tensor(place, dtype=torch.float32), objects, detector, offset)
     return model, other, potential
 
@@ -154,7 +154,7 @@ def test_reinforce_moves_agents_to_what_is_rewarded():
         means = mean.expand(16, -1, -1, -1)
         actions = means.detach() + sigma * torch.randn(means.shape, generator=generator)
         reward = -(actions[:, 0] - goal).square().sum(-1)
-        loss = reinforce.reinforce_loss(reinforce.Episode(means, actions, world.Patterns()), reward, sigma, True)
+        loss = reinforce.reinforce_loss(reinforce.Episode(means, actions, world.Patterns()), reward, sigma, 16)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -172,9 +172,11 @@ def tiny_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     settings = autoencoder.AutoencoderConfig(size="tiny", iterations=3, batch=4, bank=8, regions=4)
     encoder = autoencoder.train(settings, folder / "autoencoder")
-    config = reinforce.ReinforceConfig(size="tiny", supervised=3, iterations=2, batch=2, regions=4)
+    config = reinforce.ReinforceConfig(size="tiny", supervised=3, iterations=2, batch=2, draws=2, regions=4)
     policy = reinforce.train(config, encoder, folder / "reinforce")
-    layout = pathwise.PathwiseConfig(size="tiny", iterations=2, batch=1, regions=2, doses=(0.1,), epochs=1)
+    layout = pathwise.PathwiseConfig(
+        size="tiny", iterations=2, batch=1, regions=2, validation=1, doses=(0.1,), epochs=1
+    )
     learned = pathwise.train(layout, encoder, folder / "pathwise")
     return folder, encoder, policy, learned, config
 
@@ -187,7 +189,7 @@ def test_training_runs_leave_checkpoints_and_curves_and_resume(tiny_runs):
     with pytest.raises(InvalidInputError, match="holds a training run"):
         reinforce.train(more, encoder, folder / "reinforce")
     reinforce.train(more, encoder, folder / "reinforce", resume=True)
-    assert torch.load(folder / "reinforce" / "checkpoint.pt", weights_only=True)["iterations"] == 3
+    assert torch.load(folder / "reinforce" / "checkpoint.pt", weights_only=True)["iteration"] == 3
 
 
 def test_exported_policies_scan(tiny_runs, tmp_path):

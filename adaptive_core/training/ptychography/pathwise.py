@@ -8,12 +8,10 @@ policy sees is not differentiated. No reward is needed, and no credit assignment
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import pathlib
-import time
+import typing
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +19,10 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import metrics
 from adaptive_core.ptychography import positions as fixed
 from adaptive_core.ptychography.experiments import Experiment, experiment
-from adaptive_core.training.loop import cosine
+from adaptive_core.training.loop import Schedule, cosine, fit
 from adaptive_core.training.ptychography.networks import SIZES, Autoencoder, LayoutPolicy, standardised
-from adaptive_core.training.ptychography.world import Patterns, World, similarity
+from adaptive_core.training.ptychography.world import VALIDATION_SEED, Patterns, World, generator_at, similarity
 from adaptive_core.training.runs import RunFolder
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +33,17 @@ class PathwiseConfig:
         specimen: name of the experiment.
         size: "small" or "paper".
         iterations: of the optimiser, at most.
-        minutes: of wall time, at most.
+        minutes: of the training, at most.
         batch: regions of an iteration.
         layout_rate: of Adam for the layout, in units of half the region; like the next one it decays to the end.
         learning_rate: of Adam for the networks.
         defocus_A: to start from.
         adapt: let the network look and change the layout; without it only layout and defocus are trained, faster.
-        layout: checkpoint of an earlier run, whose layout and defocus are the start; empty for the sparse grid.
         doses: as fractions of the paper's; an iteration takes one of them.
         epochs: of the reconstruction that is differentiated.
         binning: of the detector.
         regions: of the pool.
+        validation: regions that are never trained on.
         seed: of everything.
         threads: of PyTorch.
         device: "cpu" or "cuda".
@@ -62,11 +58,11 @@ class PathwiseConfig:
     learning_rate: float = 3e-4
     defocus_A: float = 130.0
     adapt: bool = True
-    layout: str = ""
     doses: tuple[float, ...] = (0.1, 0.1, 1.0)
     epochs: int = 5
     binning: int = 2
     regions: int = 128
+    validation: int = 8
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
@@ -114,66 +110,92 @@ def play(
 
 
 def train(
-    config: PathwiseConfig, encoder: Autoencoder | None, folder: pathlib.Path, resume: bool = False
+    config: PathwiseConfig,
+    encoder: Autoencoder | None,
+    folder: pathlib.Path,
+    resume: bool = False,
+    start: LayoutPolicy | None = None,
 ) -> LayoutPolicy:
-    """Train, resume or finish a run in ``folder``; returns the policy, in evaluation mode on the CPU."""
+    """Train, resume or finish a run in ``folder``; returns the policy, in evaluation mode on the CPU.
+
+    Args:
+        config: arguments.
+        encoder: what an adaptive policy looks through.
+        folder: of the run.
+        resume: go on from its checkpoint.
+        start: policy whose layout and defocus are the start; None for the sparse grid.
+    """
+    if config.adapt != (encoder is not None):
+        raise InvalidInputError("An adaptive policy needs an encoder, and only an adaptive one.")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     settings = experiment(config.specimen)
     run = RunFolder(folder, config)
     checkpoint = run.open(resume)
-    if config.adapt != (encoder is not None):
-        raise InvalidInputError("An adaptive policy needs an encoder, and only an adaptive one.")
     if encoder is not None:
         encoder = encoder.to(config.device).eval().requires_grad_(False)
     policy = LayoutPolicy(SIZES[config.size], interleaved_layout(settings), config.defocus_A).to(config.device)
-    if config.layout:
-        earlier = torch.load(config.layout, weights_only=True)["policy"]
-        names = ("layout", "layout_by_dose", "defocus")
-        policy.load_state_dict({name: earlier[name] for name in names}, strict=False)
-    own = {policy.layout, policy.layout_by_dose, policy.defocus}
-    rates = (config.layout_rate, 2 * config.layout_rate, config.learning_rate)
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [policy.layout, policy.layout_by_dose], "lr": rates[0]},
-            {"params": [policy.defocus], "lr": rates[1]},
-            {"params": [p for p in policy.parameters() if p not in own], "lr": rates[2]},
-        ]
-    )
-    done, spent = 0, 0.0
-    if checkpoint is not None:
-        policy.load_state_dict(checkpoint["policy"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        done, spent = int(checkpoint["iterations"]), float(checkpoint["seconds"])
+    if start is not None:
+        own = {name: value for name, value in start.state_dict().items() if not name.startswith("inner.")}
+        policy.load_state_dict(own, strict=False)
     world = World(settings, range(config.regions), settings.electrons, config.binning, config.device)
-    generator = torch.Generator(config.device).manual_seed(config.seed + done)
-    began = time.monotonic() - spent
-    qualities: dict[float, list[float]] = {dose: [] for dose in config.doses}
-    last = False
-    while not last and done < config.iterations:
-        progress = max(done / config.iterations, (time.monotonic() - began) / (60 * config.minutes))
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * cosine(min(1.0, progress))
-        fraction = config.doses[done % len(config.doses)]
-        world.electrons = settings.electrons * fraction
+    held_out = range(VALIDATION_SEED, VALIDATION_SEED + config.validation)
+    unseen = World(settings, held_out, settings.electrons, config.binning, config.device)
+
+    def step(policy: LayoutPolicy, iteration: int, _progress: float) -> tuple[Tensor, dict[str, float]]:
+        generator = generator_at(config.seed, iteration, config.device)
+        turn = iteration % len(config.doses)
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
-        patterns = play(world, world.region(chosen), encoder, policy, log_dose(settings, fraction), generator)
-        pixels = round(settings.fov_A / settings.pixel_A)
-        image = world.images(world.reconstruct(patterns, config.epochs), pixels)
-        quality = similarity(image, world.images(world.truth(chosen), pixels)).mean()
-        optimizer.zero_grad()
-        (1 - quality).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(policy.inner.parameters(), 1.0)
-        optimizer.step()
-        done += 1
-        qualities[fraction].append(float(quality.detach()))
-        elapsed = time.monotonic() - began
-        last = done == config.iterations or elapsed > config.minutes * 60
-        if last or done % 30 == 0:
-            means = {f"ssim_at_{dose:g}": float(np.mean(values or [np.nan])) for dose, values in qualities.items()}
-            defocus = {"defocus_A": 100 * float(policy.defocus[0].detach())}
-            run.log({"iteration": done, "seconds": elapsed, **means, **defocus})
-            qualities = {dose: [] for dose in config.doses}
-            state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
-            run.save({**state, "iterations": done, "seconds": elapsed})
-    return policy.cpu().eval()
+        found = quality(world, chosen, encoder, policy, config.doses[turn], config.epochs, generator).mean()
+        return 1 - found, {"training_ssim": float(found.detach())}
+
+    @torch.no_grad()
+    def validate(policy: LayoutPolicy) -> dict[str, float]:
+        figures = {"defocus_A": 100 * float(policy.defocus[0])}
+        for dose in sorted(set(config.doses)):
+            generator = generator_at(config.seed, 0, config.device)
+            found = [
+                quality(unseen, chosen, encoder, policy, dose, config.epochs, generator).mean()
+                for chosen in torch.split(torch.arange(len(unseen), device=config.device), config.batch)
+            ]
+            figures[f"unseen_ssim_at_{dose:g}"] = float(torch.stack(found).mean())
+        return figures
+
+    def groups(policy: LayoutPolicy) -> list[dict[str, typing.Any]]:
+        """Layout and defocus are in other units than the weights of the networks, and learn at other rates."""
+        relative = config.layout_rate / config.learning_rate
+        return [
+            {"params": [policy.layout, policy.layout_by_dose], "scale": relative},
+            {"params": [policy.defocus], "scale": 2 * relative},
+            {"params": list(policy.inner.parameters()), "scale": 1.0},
+        ]
+
+    fitted = fit(
+        policy,
+        run,
+        checkpoint,
+        Schedule(config.minutes, config.iterations, average=0.98, validate_every_s=60.0),
+        lambda _iteration, progress: config.learning_rate * cosine(progress),
+        step,
+        validate,
+        groups,
+    )
+    return fitted.network.cpu().eval()
+
+
+def quality(
+    world: World,
+    chosen: Tensor,
+    encoder: Autoencoder | None,
+    policy: LayoutPolicy,
+    fraction: float,
+    epochs: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """SSIM (b,) of regions that a policy scanned at a fraction of the paper's dose."""
+    settings = world.settings
+    world.electrons = settings.electrons * fraction
+    patterns = play(world, world.region(chosen), encoder, policy, log_dose(settings, fraction), generator)
+    pixels = round(settings.fov_A / settings.pixel_A)
+    image = world.images(world.reconstruct(patterns, epochs), pixels)
+    return similarity(image, world.images(world.truth(chosen), pixels))

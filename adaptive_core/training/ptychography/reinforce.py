@@ -6,7 +6,7 @@ final reconstruction in the agent's Voronoi cell ("voronoi") or all of it ("shar
 Deviations from the papers, all by configuration or stated here:
 
 * the first sub-sequence is the network's answer to zeros, trained by the supervised part to be the given one;
-* ``baseline``: each agent's reward is compared with the batch's mean for that agent and divided by the spread;
+* ``draws``: the reward of an agent counts against its mean over several episodes of the same region;
 * everything is simulated, in the small window of the binned detector (see :mod:`world`);
 * what the policy sees is the weighted reconstruction with warm start, what it is rewarded for is ``reward``.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-import time
 import typing
 
 import numpy as np
@@ -28,9 +27,10 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import positions as fixed
 from adaptive_core.ptychography.experiments import Experiment, experiment
 from adaptive_core.ptychography.reconstruction import ROP_STEP
+from adaptive_core.training.loop import Schedule, cosine, fit
 from adaptive_core.training.ptychography.credit import CREDITS
 from adaptive_core.training.ptychography.networks import SIZES, Autoencoder, ScanPolicy, standardised
-from adaptive_core.training.ptychography.world import Patterns, World
+from adaptive_core.training.ptychography.world import VALIDATION_SEED, Patterns, World, generator_at
 from adaptive_core.training.runs import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ class ReinforceConfig:
         first: "sparse_grid" (2023) or "halton" (2022), the sequence of the supervised initialisation.
         supervised: iterations of the initialisation.
         iterations: of REINFORCE, at most.
-        minutes: of wall time, at most.
-        batch: regions of an iteration.
+        minutes: of the training after it, at most.
+        batch: episodes of an iteration.
         learning_rate: of Adam in REINFORCE (paper: 1e-5 in the text, 1e-6 in Table II).
         supervised_learning_rate: of Adam in the initialisation.
         sigma: of an agent's Gaussian, as a fraction of the region (paper: 0.0125).
         credit: "voronoi" or "shared".
         reward: "rop" (the papers' gradient descent) or "weighted".
-        baseline: see above.
+        draws: episodes of each region of an iteration; above 1 an agent's reward counts against its mean over them.
         dose: electrons a pattern, as a fraction of the paper's.
         regions: of the pool.
         seed: of everything.
@@ -73,7 +73,7 @@ class ReinforceConfig:
     sigma: float = 0.0125
     credit: str = "voronoi"
     reward: str = "rop"
-    baseline: bool = True
+    draws: int = 4
     dose: float = 1.0
     regions: int = 192
     seed: int = 0
@@ -84,6 +84,8 @@ class ReinforceConfig:
         for value, allowed in ((self.first, FIRST), (self.credit, CREDITS), (self.reward, ("rop", "weighted"))):
             if value not in allowed:
                 raise InvalidInputError(f"Expected one of {', '.join(sorted(allowed))}, not {value!r}.")
+        if self.draws < 1 or self.batch % self.draws:
+            raise InvalidInputError(f"A batch of {self.batch} episodes cannot hold {self.draws} of each region.")
 
 
 FIRST: dict[str, typing.Callable[[int, fixed.Region], npt.NDArray[np.float64]]] = {
@@ -156,12 +158,17 @@ def rewards(world: World, episode: Episode, config: ReinforceConfig) -> Tensor:
     return torch.from_numpy(np.stack(each)).to(episode.actions.device)
 
 
-def reinforce_loss(episode: Episode, reward: Tensor, sigma: float, baseline: bool) -> Tensor:
-    """Loss whose gradient is that of Eq. 8, one term for each agent, gamma = 0."""
+def reinforce_loss(episode: Episode, reward: Tensor, sigma: float, draws: int) -> Tensor:
+    """Loss whose gradient is that of Eq. 8, one term for each agent, gamma = 0.
+
+    ``draws`` successive episodes are of one region; see :class:`ReinforceConfig`.
+    """
     log_likelihood = -(episode.actions - episode.means).square().sum(-1).flatten(1) / (2 * sigma**2)
-    if baseline:
-        reward = reward - reward.mean(0, keepdim=True)
-        reward = reward / reward.std().clamp(min=1e-12)
+    if draws > 1:
+        groups = reward.view(-1, draws, reward.shape[1])
+        reward = (groups - groups.mean(1, keepdim=True)).flatten(0, 1)
+    # The scale of the reward is arbitrary.
+    reward = reward / reward.std().clamp(min=1e-12)
     return -(log_likelihood * reward).sum(1).mean()
 
 
@@ -174,39 +181,47 @@ def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, r
     checkpoint = run.open(resume)
     encoder = encoder.to(config.device).eval().requires_grad_(False)
     policy = ScanPolicy(SIZES[config.size], settings.positions // settings.subsequences).to(config.device)
-    world = World(settings, range(config.regions), settings.electrons * config.dose, device=config.device)
-    optimizer = torch.optim.Adam(policy.parameters(), config.learning_rate)
-    done, spent = 0, 0.0
+    electrons = settings.electrons * config.dose
+    world = World(settings, range(config.regions), electrons, device=config.device)
+    held_out = range(VALIDATION_SEED, VALIDATION_SEED + config.batch)
+    unseen = World(settings, held_out, electrons, device=config.device)
+    sigma = 2 * config.sigma
     if checkpoint is None:
         supervise(config, world, encoder, policy)
-    else:
-        policy.load_state_dict(checkpoint["policy"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        done, spent = int(checkpoint["iterations"]), float(checkpoint["seconds"])
-    generator = torch.Generator(config.device).manual_seed(config.seed + 1 + done)
-    began, sigma = time.monotonic() - spent, 2 * config.sigma
-    rows: list[dict[str, float]] = []
-    last = False
-    while not last and done < config.iterations:
-        chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
+
+    def step(policy: ScanPolicy, iteration: int, _progress: float) -> tuple[Tensor, dict[str, float]]:
+        generator = generator_at(config.seed, iteration, config.device)
+        regions = torch.randint(len(world), (config.batch // config.draws,), generator=generator, device=config.device)
+        chosen = regions.repeat_interleave(config.draws)
         episode = play(world, world.region(chosen), encoder, policy, sigma, generator)
         reward = rewards(world, episode, config)
-        loss = reinforce_loss(episode, reward, sigma, config.baseline)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 10.0)
-        optimizer.step()
-        done += 1
-        rows.append(_figures(world, chosen, episode, reward))
-        elapsed = time.monotonic() - began
-        last = done == config.iterations or elapsed > config.minutes * 60
-        if last or done % 20 == 0:
-            mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-            run.log({"iteration": done, "seconds": elapsed, **mean})
-            rows = []
-            state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
-            run.save({**state, "iterations": done, "seconds": elapsed})
-    return policy.cpu().eval()
+        return reinforce_loss(episode, reward, sigma, config.draws), {"reward": float(reward.sum(1).mean())}
+
+    @torch.no_grad()
+    def validate(policy: ScanPolicy) -> dict[str, float]:
+        """Of the means themselves: reward, phase under the probes over its mean, and how much regions differ."""
+        chosen = torch.arange(len(unseen), device=config.device)
+        generator = generator_at(config.seed, 0, config.device)
+        episode = play(unseen, unseen.region(chosen), encoder, policy, 0.0, generator)
+        truth = unseen.images(unseen.truth(chosen), 96)
+        places = episode.actions.flatten(1, 2)[:, :, None].flip(-1)
+        under = torch.nn.functional.grid_sample(truth, places, align_corners=False, padding_mode="border")
+        return {
+            "unseen_reward": float(rewards(unseen, episode, config).sum(1).mean()),
+            "phase_at_probes": float(under.mean() / truth.mean()),
+            "adaptation": float((episode.means - episode.means.mean(0)).std()),
+        }
+
+    fitted = fit(
+        policy,
+        run,
+        checkpoint,
+        Schedule(config.minutes, config.iterations, average=0.98, largest_gradient=10.0, validate_every_s=30.0),
+        lambda _iteration, progress: config.learning_rate * cosine(progress),
+        step,
+        validate,
+    )
+    return fitted.network.cpu().eval()
 
 
 def supervise(config: ReinforceConfig, world: World, encoder: Autoencoder, policy: ScanPolicy) -> None:
@@ -244,17 +259,3 @@ def _codes_of(
         image = world.reconstruct(patterns, 1, image)
         codes.append(encoder.encode(standardised(world.images(image, policy.size.image_px))))
     return codes
-
-
-@torch.no_grad()
-def _figures(world: World, chosen: Tensor, episode: Episode, reward: Tensor) -> dict[str, float]:
-    """What the learning curve shows: the reward, and the phase under the probes over its mean in the region."""
-    truth = world.images(world.truth(chosen), 96)
-    places = episode.actions.flatten(1, 2)[:, :, None].flip(-1)
-    under = torch.nn.functional.grid_sample(truth, places, align_corners=False, padding_mode="border")
-    spread = (episode.means - episode.means.mean(0)).std()
-    return {
-        "reward": float(reward.sum(1).mean()),
-        "phase_at_probes": float(under.mean() / truth.mean()),
-        "adaptation": float(spread),
-    }

@@ -24,6 +24,14 @@ from adaptive_core.training.ptychography.torch_model import (
     weighted_descent,
 )
 
+VALIDATION_SEED = 800_000
+"""Regions of the validation have seeds from here on; training keeps below, tuning and benchmarks begin above."""
+
+
+def generator_at(seed: int, iteration: int, device: str = "cpu") -> torch.Generator:
+    """Random numbers of an iteration, the same whether the run was interrupted before it or not."""
+    return torch.Generator(device).manual_seed(seed * 1_000_003 + iteration)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patterns:

@@ -22,12 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loops = parser.add_subparsers(dest="loop", metavar="LOOP", title="loops", required=True)
     partial_scan = loops.add_parser("partial-scan", help="train a generator or a policy of the partial scan")
     alignment = loops.add_parser("alignment", help="train a policy that centres the bright-field disk")
-    for loop in (partial_scan, alignment):
+    ptychography = loops.add_parser("ptychography", help="train an encoder or a policy of adaptive ptychography")
+    for loop in (partial_scan, alignment, ptychography):
         loop.add_argument("--config", required=True, metavar="NAME", help="what to train, and how")
         loop.add_argument("--minutes", type=float, metavar="M", help="length of the training (default: the config's)")
         loop.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the run")
     partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
-    partial_scan.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    for loop in (partial_scan, ptychography):
+        loop.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     alignment.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
 
 
@@ -35,7 +37,12 @@ def run(options: argparse.Namespace) -> int:
     """Train and print the path of the model."""
     if options.minutes is not None and not options.minutes > 0:
         raise InvalidInputError(f"--minutes must be positive, not {options.minutes}.")
-    print({"partial-scan": _train_partial_scan, "alignment": _train_alignment}[options.loop](options))
+    trainings = {
+        "partial-scan": _train_partial_scan,
+        "alignment": _train_alignment,
+        "ptychography": _train_ptychography,
+    }
+    print(trainings[options.loop](options))
     return 0
 
 
@@ -69,6 +76,13 @@ def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
             return folder
     algorithm.main([*words, "--model", str(model)])
     return model
+
+
+def _train_ptychography(options: argparse.Namespace) -> pathlib.Path:
+    path: pathlib.Path = _training("ptychography.recipes").train(
+        options.config, options.minutes, options.resume, options.out
+    )
+    return path
 
 
 def _training(name: str) -> typing.Any:

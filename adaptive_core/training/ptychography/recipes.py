@@ -1,0 +1,196 @@
+"""What can be trained for ptychography, by name: each recipe makes everything that it needs, and a model with its card.
+
+:func:`train` is the door to all of them.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import json
+import pathlib
+import typing
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography import benchmark
+from adaptive_core.training.ptychography import autoencoder, export_models, pathwise, pictures, reinforce
+from adaptive_core.training.ptychography.autoencoder import AutoencoderConfig
+from adaptive_core.training.ptychography.networks import Autoencoder, LayoutPolicy, ScanPolicy
+from adaptive_core.training.ptychography.pathwise import PathwiseConfig
+from adaptive_core.training.ptychography.reinforce import ReinforceConfig
+
+Config = AutoencoderConfig | PathwiseConfig | ReinforceConfig
+Network = Autoencoder | LayoutPolicy | ScanPolicy
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is trained, and what it is called.
+
+    Attributes:
+        config: arguments of the algorithm.
+        title: of the model, on its card.
+        description: on its card.
+        encoder: recipe of the encoder that it looks through.
+        start: recipe of the layout from which it starts.
+        scored_regions: regions of the benchmark whose scores stand on the card; 0 for none.
+    """
+
+    config: Config
+    title: str
+    description: str
+    encoder: str | None = None
+    start: str | None = None
+    scored_regions: int = 0
+
+
+def _of_paper(title: str, encoder: str = "autoencoder", scored_regions: int = 25, **changes: typing.Any) -> Recipe:
+    config = ReinforceConfig(**changes)
+    description = (
+        f"The policy of Schloz et al. by REINFORCE, first sub-sequence {config.first.replace('_', ' ')}, reward "
+        f"{config.credit}; for 250 positions in 5 sub-sequences."
+    )
+    return Recipe(config, title, description, encoder, scored_regions=scored_regions)
+
+
+RECIPES: collections.abc.Mapping[str, Recipe] = {
+    "autoencoder": Recipe(AutoencoderConfig(), "Encoder for MoS2", "Compresses live images of MoS2."),
+    "autoencoder-dwcnt": Recipe(
+        AutoencoderConfig(specimen="dwcnt", bank=240), "Encoder for nanotubes", "Compresses live images of nanotubes."
+    ),
+    "autoencoder-paper": Recipe(
+        AutoencoderConfig(size="paper", iterations=100_000, minutes=2000.0, device="cuda"),
+        "Large encoder for MoS2",
+        "Compresses live images of MoS2; the size of the papers.",
+    ),
+    "layout": Recipe(
+        PathwiseConfig(adapt=False, iterations=2000, minutes=22.0, layout_rate=0.008),
+        "Learned layout for MoS2",
+        "Positions and defocus for the best image of MoS2; it does not look at the specimen.",
+        scored_regions=25,
+    ),
+    "adaptive": Recipe(
+        PathwiseConfig(iterations=2000, minutes=15.0, layout_rate=0.002),
+        "Adaptive layout for MoS2",
+        "Positions and defocus for the best image of MoS2; moves its positions after each look.",
+        encoder="autoencoder",
+        start="layout",
+        scored_regions=25,
+    ),
+    "layout-dwcnt": Recipe(
+        PathwiseConfig("dwcnt", adapt=False, minutes=12.0, batch=1, layout_rate=0.008, doses=(1.0,), epochs=3),
+        "Learned layout for nanotubes",
+        "Positions and defocus for the best image of an upright nanotube; it does not look at the specimen.",
+        scored_regions=10,
+    ),
+    "adaptive-dwcnt": Recipe(
+        PathwiseConfig("dwcnt", minutes=12.0, batch=1, layout_rate=0.002, doses=(1.0,), epochs=3),
+        "Adaptive layout for nanotubes",
+        "Positions and defocus for the best image of an upright nanotube; goes where it finds the tube.",
+        encoder="autoencoder-dwcnt",
+        start="layout-dwcnt",
+        scored_regions=10,
+    ),
+    "paper-small": _of_paper("Schloz 2023, small", minutes=22.0),
+    "paper-small-2022": _of_paper("Schloz 2022, small", minutes=22.0, first="halton"),
+    "shared-reward": _of_paper("Schloz 2023, small, undivided reward", scored_regions=0, minutes=10.0, credit="shared"),
+    "paper": _of_paper(
+        "Schloz 2023, paper size",
+        encoder="autoencoder-paper",
+        size="paper",
+        supervised=800,
+        iterations=20_000,
+        minutes=10_000.0,
+        learning_rate=1e-5,
+        supervised_learning_rate=1e-4,
+        draws=1,
+        device="cuda",
+    ),
+}
+
+
+def train(
+    name: str, minutes: float | None = None, resume: bool = False, out: pathlib.Path | None = None
+) -> pathlib.Path:
+    """Train by the recipe of this name, and before it what it needs and does not find in ``out``.
+
+    Args:
+        name: one of :data:`RECIPES`.
+        minutes: length of this training; None takes the recipe's. What it needs is trained for its own length.
+        resume: go on from the checkpoints in ``out``.
+        out: folder with one folder a recipe; ``training-runs/ptychography`` if None.
+
+    Returns:
+        The exported model; beside it lie its learning curve, its config and, for a policy, its encoder and examples.
+
+    Raises:
+        InvalidInputError: an unknown name, or a folder that holds another run.
+    """
+    if name not in RECIPES:
+        raise InvalidInputError(f"There is no config {name!r}; there are {', '.join(RECIPES)}.")
+    folder = pathlib.Path("training-runs/ptychography") if out is None else out
+    config = RECIPES[name].config
+    if minutes is not None:
+        config = dataclasses.replace(config, minutes=minutes)
+    return _exported(name, config, folder, _network(name, config, folder, resume))
+
+
+def _network(name: str, config: Config, folder: pathlib.Path, resume: bool) -> Network:
+    """Train a recipe after its ingredients; those that are finished already are not trained again."""
+    recipe = RECIPES[name]
+    # A finished run that is resumed returns at once.
+    encoder = None if recipe.encoder is None else _network(recipe.encoder, _config(recipe.encoder), folder, True)
+    start = None if recipe.start is None else _network(recipe.start, _config(recipe.start), folder, True)
+    if isinstance(config, AutoencoderConfig):
+        return autoencoder.train(config, folder / name, resume)
+    if isinstance(config, PathwiseConfig):
+        return pathwise.train(
+            config,
+            typing.cast(Autoencoder | None, encoder),
+            folder / name,
+            resume,
+            typing.cast(LayoutPolicy | None, start),
+        )
+    return reinforce.train(config, typing.cast(Autoencoder, encoder), folder / name, resume)
+
+
+def _config(name: str) -> Config:
+    return RECIPES[name].config
+
+
+def _exported(name: str, config: Config, folder: pathlib.Path, network: Network) -> pathlib.Path:
+    """Write the model of a finished run with its config, and for a policy the encoder and a picture of examples."""
+    recipe, run = RECIPES[name], folder / name
+    protocol = "paper" if isinstance(config, ReinforceConfig) else "honest"
+    training: dict[str, typing.Any] = {
+        "config": name,
+        "specimen": config.specimen,
+        "seed": config.seed,
+        "minutes": config.minutes,
+        "command": f"adaptive-scan train ptychography --config {name}",
+    }
+    (run / "config.json").write_text(json.dumps({**training, "arguments": dataclasses.asdict(config)}, indent=1) + "\n")
+    path = run / f"ptychography_{name.replace('-', '_')}.onnx"
+    card: dict[str, typing.Any] = {
+        "name": recipe.title,
+        "description": recipe.description,
+        "trained_on": f"simulated {config.specimen}, {config.regions} regions",
+        "training": training,
+    }
+    if isinstance(network, Autoencoder):
+        export_models.export_encoder(network, path, **card)
+        return path
+    training["protocol"] = protocol
+    adaptive = recipe.encoder is not None
+    if recipe.encoder is not None:
+        encoder = train(recipe.encoder, None, True, folder)
+        training["encoder"] = RECIPES[recipe.encoder].title
+        (run / encoder.name).write_bytes(encoder.read_bytes())
+    export_models.export_policy(network, path, adaptive=adaptive, **card)
+    if recipe.scored_regions:
+        figures = benchmark.run(config.specimen, protocol, recipe.scored_regions, [str(path)], full_data=False)
+        (run / "benchmark.json").write_text(json.dumps(figures, indent=1) + "\n")
+        card["scores"] = benchmark.card_scores(figures, str(path))
+        export_models.export_policy(network, path, adaptive=adaptive, **card)
+        pictures.draw_examples(path, config.specimen, protocol, run / "examples.png")
+    return path
