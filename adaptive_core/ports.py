@@ -155,14 +155,16 @@ class DiffractionMeasurement:
     """Patterns of one command.
 
     Attributes:
-        patterns: shape (n, d, d), float32, counts, the direct beam at pixel ``d // 2``.
+        patterns: shape (n, d, d), float32, counts, the direct beam at pixel ``d // 2`` and ``beam_px`` beyond.
         positions: where they were taken, shape (n, 2), float64, ``(y, x)`` in px of the region; recorded data snap.
         beam_on_us: time for which the specimen was exposed, a wait without a blanker included.
+        beam_px: ``(y, x)``, mostly below 1 px; the same for all commands of a session.
     """
 
     patterns: npt.NDArray[np.float32]
     positions: FloatArray
     beam_on_us: float
+    beam_px: tuple[float, float] = (0.0, 0.0)
 
 
 class DiffractionScanner(typing.Protocol):
@@ -176,6 +178,11 @@ class DiffractionScanner(typing.Protocol):
     @property
     def setup(self) -> DiffractionSetup:
         """The region, camera and illumination of this scan."""
+        ...
+
+    @property
+    def unfinished(self) -> DiffractionMeasurement | None:
+        """What the last :meth:`measure` had taken when it failed or was cancelled; None if nothing."""
         ...
 
     def check(self, positions: FloatArray) -> None:

@@ -45,9 +45,9 @@ def single_sideband(data: ScanData, grid_px: tuple[int, int]) -> Reconstruction:
         )
     side = calibration.detector_px
     # Only detector pixels of the bright-field disk can hold a sideband's interference with the beam.
-    frequency = (np.arange(side) - side // 2) / calibration.window_A
+    along_y, along_x = ((np.arange(side) - side // 2 - beam) / calibration.window_A for beam in calibration.beam_px)
     radius = optics.convergence_mrad * 1e-3 / optics.wavelength_A
-    ky, kx = np.meshgrid(frequency, frequency, indexing="ij")
+    ky, kx = np.meshgrid(along_y, along_x, indexing="ij")
     inside = np.hypot(ky, kx) <= radius
     stack = data.patterns.reshape(rows, columns, side, side)[:, :, inside] / np.float32(data.electrons)
     spectrum = np.fft.fft2(stack, axes=(0, 1)).astype(np.complex64) / (rows * columns)

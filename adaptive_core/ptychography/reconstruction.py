@@ -89,7 +89,10 @@ def rop(
     began = time.perf_counter()
     grid = object_grid(data.calibration, window_px)
     wave = probes(data, grid)
-    model = ForwardModel(wave, grid.to_px(data.positions_A), grid.shape, data.calibration.detector_px)
+    calibration = data.calibration
+    model = ForwardModel(
+        wave, grid.to_px(data.positions_A), grid.shape, calibration.detector_px, calibration.offset_px()
+    )
     intensities = fft_order(data.patterns) / np.float32(data.electrons)
     potential, losses = engines.gradient_descent(
         model,
@@ -137,7 +140,8 @@ def intermediate(
     intensities = fft_order(patterns) / np.float32(data.electrons)
     wave = cut_window(probes(data, grid), grid.window_px // binning)
     positions = grid.to_px(data.positions_A)
-    batches = _Batches(wave, positions, grid, intensities, settings, offset)
+    from_beam = calibration.offset_px(binning)
+    batches = _Batches(wave, positions, grid, intensities, settings, (from_beam[0] + offset, from_beam[1] + offset))
     potential, losses = engines.weighted_descent(
         batches,
         data.electrons / binning**2,
@@ -173,22 +177,22 @@ def final(
         raise InvalidInputError("The probe can be refined only where all patterns were taken at one defocus.")
     intensities = fft_order(data.patterns) / np.float32(data.electrons)
     positions = grid.to_px(data.positions_A)
-    mask = low_pass(data.calibration, grid)
+    mask, offset = low_pass(data.calibration, grid), data.calibration.offset_px()
     potential = None if start is None else _on_grid(start, grid)
     losses: list[float] = []
     for _ in range(REFINEMENT_ROUNDS if refine_positions or refine_probe else 0):
-        batches = _Batches(wave, positions, grid, intensities, settings)
+        batches = _Batches(wave, positions, grid, intensities, settings, offset)
         one_epoch = dataclasses.replace(settings, epochs=1)
         potential, loss = engines.weighted_descent(batches, data.electrons, mask, one_epoch, potential)
         losses += loss
         transmission = np.exp(1j * potential).astype(np.complex64)
-        model = ForwardModel(wave, positions, grid.shape, data.calibration.detector_px)
+        model = ForwardModel(wave, positions, grid.shape, data.calibration.detector_px, offset)
         differences = refinement.exit_differences(model, transmission, intensities, settings.noise / data.electrons)
         if refine_positions:
             positions = positions + refinement.position_steps(model, transmission, differences)
         if refine_probe:
             wave = refinement.refined_probe(wave, model, transmission, differences)
-    batches = _Batches(wave, positions, grid, intensities, settings)
+    batches = _Batches(wave, positions, grid, intensities, settings, offset)
     potential, loss = engines.weighted_descent(batches, data.electrons, mask, settings, potential)
     refined_A = positions * grid.pixel_A - np.asarray(grid.origin_A) if refine_positions else data.positions_A
     return _result(potential, grid, data, losses + loss, began, refined_A, wave)
@@ -204,7 +208,7 @@ class _Batches(collections.abc.Sequence[Batch]):
         grid: ObjectGrid,
         intensities: RealArray,
         settings: WeightedSettings,
-        offset_px: float = 0.0,
+        offset_px: tuple[float, float],
     ) -> None:
         self._sets = engines.dealt(len(intensities), settings)
 

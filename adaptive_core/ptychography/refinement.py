@@ -42,8 +42,8 @@ def position_steps(model: ForwardModel, transmission: ComplexArray, differences:
     The mean move is taken out: a shift of everything cannot be seen.
     """
     frequency = 2j * np.pi * np.fft.fftfreq(model.window_px).astype(np.float32)
-    spectrum = scipy.fft.fft2(model.probes)
-    patch = model.patches(transmission)
+    spectrum = scipy.fft.fft2(model.probes * np.conj(model.tilt))
+    patch = model.patches(transmission) * model.tilt
     along_y = -scipy.fft.ifft2(spectrum * frequency[:, None]) * patch
     along_x = -scipy.fft.ifft2(spectrum * frequency[None, :]) * patch
 
@@ -62,7 +62,7 @@ def refined_probe(
     wave: ComplexArray, model: ForwardModel, transmission: ComplexArray, differences: ComplexArray
 ) -> ComplexArray:
     """The probe (w, w), reciprocal, with defocus, twofold astigmatism, coma and Cs changed as the differences tell."""
-    at_origin = scipy.fft.fft2(differences * np.conj(model.patches(transmission)), norm="ortho")
+    at_origin = scipy.fft.fft2(differences * np.conj(model.patches(transmission) * model.tilt), norm="ortho")
     frequency = np.fft.fftfreq(model.window_px)
     back = np.exp(2j * np.pi * model.shifts_px[:, :, None] * frequency).astype(np.complex64)
     change = np.einsum("pij,pi,pj->ij", at_origin, back[:, 0], back[:, 1]) / len(differences)

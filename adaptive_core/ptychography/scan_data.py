@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography.pattern_frames import bright_field_disk
 from adaptive_core.simulation.ptychography_probe import FloatArray, Optics
 
 RealArray = npt.NDArray[np.float32]
+
+_EDGE = 1e-6
+"""Distance by which rounding may carry a position over the region's edge."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Calibration:
         fov_A: scanned region (height, width).
         electrons: incident electrons a pattern; None when unknown, then the mean pattern tells.
         saturation: counts at which a detector pixel saturates; None when unknown.
+        beam_px: where the direct beam lies from pixel ``d // 2``, ``(y, x)``.
     """
 
     optics: Optics
@@ -32,6 +37,7 @@ class Calibration:
     fov_A: tuple[float, float]
     electrons: float | None = None
     saturation: float | None = None
+    beam_px: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         half = self.mrad_per_px * self.detector_px / 2
@@ -49,11 +55,20 @@ class Calibration:
             raise InvalidInputError(f"The scanned region must have a positive size, not {self.fov_A} A.")
         if self.electrons is not None and not self.electrons > 0:
             raise InvalidInputError(f"The number of electrons a pattern must be positive, not {self.electrons}.")
+        if not max(map(abs, self.beam_px)) <= self.detector_px / 8:
+            raise InvalidInputError(
+                f"The direct beam must be within {self.detector_px / 8:g} px of the patterns' middle, not at "
+                f"({self.beam_px[0]:.3g}, {self.beam_px[1]:.3g}) px from it."
+            )
 
     @property
     def window_A(self) -> float:
         """Side of the real-space window that a pattern samples."""
         return self.optics.extent_A(self.mrad_per_px)
+
+    def offset_px(self, binning: int = 1) -> tuple[float, float]:
+        """Where the centres of pixels, binned or not, lie from multiples of their size in angle, ``(y, x)``."""
+        return -self.beam_px[0] / binning, -self.beam_px[1] / binning
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +77,7 @@ class ScanData:
 
     Attributes:
         calibration: the instrument.
-        patterns: shape (p, d, d), float32, counts, the direct beam at pixel ``d // 2``.
+        patterns: shape (p, d, d), float32, counts, the direct beam at pixel ``d // 2`` but for ``calibration.beam_px``.
         positions_A: shape (p, 2), float64, ``(y, x)`` from the region's top left corner.
         defocus_A: of each pattern, shape (p,), float64; None for the optics' own.
 
@@ -124,16 +139,16 @@ class ScanData:
         return np.full(self.count, self.calibration.optics.defocus_A)
 
 
-def check_positions(positions_A: FloatArray, fov_A: tuple[float, float], tolerance_A: float = 1e-6) -> None:
-    """Refuse positions (p, 2) that are not finite or lie outside the region."""
-    if not np.isfinite(positions_A).all():
+def check_positions(positions: FloatArray, region: tuple[float, float], unit: str = "A") -> None:
+    """Refuse positions (p, 2) that are not finite or lie outside a region (height, width) of the same unit."""
+    if not np.isfinite(positions).all():
         raise InvalidInputError("Probe positions must be finite.")
-    outside = ((positions_A < -tolerance_A) | (positions_A > np.asarray(fov_A) + tolerance_A)).any(1)
+    outside = ((positions < -_EDGE) | (positions > np.asarray(region) + _EDGE)).any(1)
     if outside.any():
-        first = positions_A[outside][0]
+        first = positions[outside][0]
         raise InvalidInputError(
-            f"{int(outside.sum())} of {len(positions_A)} probe positions lie outside the region of "
-            f"{fov_A[0]:g} x {fov_A[1]:g} A, the first one at ({first[0]:.4g}, {first[1]:.4g}) A."
+            f"{int(outside.sum())} of {len(positions)} probe positions lie outside the region of "
+            f"{region[0]:g} x {region[1]:g} {unit}, the first one at ({first[0]:.4g}, {first[1]:.4g}) {unit}."
         )
 
 
@@ -153,23 +168,25 @@ def check_patterns(patterns: RealArray, saturation: float | None = None) -> None
         )
 
 
-def disk_radius_mrad(patterns: RealArray, mrad_per_px: float) -> float:
-    """Radius of the bright-field disk of the mean pattern, from the area that is brighter than half of its plateau.
+def check_disk(data: ScanData, tolerance: float = 0.1) -> None:
+    """Refuse data whose bright-field disk contradicts the calibration, before anything is reconstructed from them.
 
-    The plateau is the median of the pixels above a fifth of the brightest one.
+    Its radius and its place may differ by the fraction ``tolerance`` of the convergence semi-angle, and the radius by
+    half a pixel more, the place by a pixel or more.
     """
-    mean = patterns.mean(0, dtype=np.float64)
-    plateau = float(np.median(mean[mean > 0.2 * np.quantile(mean, 0.999)]))
-    return float(np.sqrt((mean > plateau / 2).sum() / np.pi) * mrad_per_px)
-
-
-def check_convergence(data: ScanData, tolerance: float = 0.1) -> None:
-    """Refuse a convergence angle that the bright-field disk contradicts by more than the fraction ``tolerance``."""
     calibration = data.calibration
-    found, stated = disk_radius_mrad(data.patterns, calibration.mrad_per_px), calibration.optics.convergence_mrad
-    slack = tolerance * stated + calibration.mrad_per_px / 2
-    if abs(found - stated) > slack:
+    disk = bright_field_disk(data.patterns.mean(0, dtype=np.float64))
+    size, stated = calibration.mrad_per_px, calibration.optics.convergence_mrad
+    found = disk.radius_px * size
+    if not abs(found - stated) <= tolerance * stated + size / 2:
         raise InvalidInputError(
             f"The bright-field disk has a radius of {found:.3g} mrad, which does not fit the convergence semi-angle of "
-            f"{stated:.3g} mrad; check the aperture and the detector's {calibration.mrad_per_px:.3g} mrad a pixel."
+            f"{stated:.3g} mrad; check the aperture and the detector's {size:.3g} mrad a pixel."
+        )
+    middle = [calibration.detector_px // 2 + beam for beam in calibration.beam_px]
+    off = [at - expected for at, expected in zip(disk.centre_px, middle, strict=True)]
+    if not max(map(abs, off)) <= max(1.0, tolerance * stated / size):
+        raise InvalidInputError(
+            f"The bright-field disk is ({off[0]:+.1f}, {off[1]:+.1f}) px away from where the calibration has the "
+            "direct beam; centre the patterns."
         )

@@ -11,16 +11,40 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from adaptive_core import dose
+from adaptive_core import dose, static_path
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ports import DiffractionAbilities, DiffractionMeasurement, DiffractionSetup
 from adaptive_core.ptychography.experiments import SimulatedRegion
+from adaptive_core.ptychography.pattern_frames import bright_field_disk
+from adaptive_core.ptychography.scan_data import check_positions
 from adaptive_core.simulation.ptychography_probe import FloatArray
 
 RealArray = npt.NDArray[np.float32]
 
 
-class SimulatedScanner:
+class StandIn:
+    """What instruments without hardware have in common: nothing has to be put back, and nothing breaks off.
+
+    Attributes:
+        abilities, setup, unfinished: see :class:`adaptive_core.ports.DiffractionScanner`.
+    """
+
+    unfinished: DiffractionMeasurement | None = None
+
+    def __init__(self, abilities: DiffractionAbilities, setup: DiffractionSetup) -> None:
+        self.abilities, self.setup = abilities, setup
+
+    def check(self, positions: FloatArray) -> None:
+        """Refuse positions outside the region."""
+        check_positions(positions, self.setup.size_px, "px")
+
+    @contextlib.contextmanager
+    def session(self) -> collections.abc.Iterator[None]:
+        """Nothing needs to be put back."""
+        yield
+
+
+class SimulatedScanner(StandIn):
     """A simulated region as an instrument; patterns are counted with Poisson noise.
 
     Args:
@@ -33,50 +57,31 @@ class SimulatedScanner:
         settings = region.settings
         self._region, self._electrons = region, electrons or settings.electrons
         self._rng = np.random.default_rng(seed)
-        self._exposure_us = 1000.0
-        current_pa = self._electrons * dose.ELEMENTARY_CHARGE_C / (self._exposure_us * 1e-6) * 1e12
-        self._setup = DiffractionSetup(
+        exposure_us = 1000.0
+        setup = DiffractionSetup(
             size_px=(settings.grid, settings.grid),
             pixel_size_nm=settings.fov_A / settings.grid / 10,
-            exposure_us=self._exposure_us,
+            exposure_us=exposure_us,
             detector_px=settings.detector_px,
             mrad_per_px=settings.calibration().mrad_per_px,
             energy_kev=settings.optics.energy_kev,
             convergence_mrad=settings.optics.convergence_mrad,
-            beam_current_pa=current_pa,
+            beam_current_pa=self._electrons * dose.ELEMENTARY_CHARGE_C / (exposure_us * 1e-6) * 1e12,
         )
-
-    @property
-    def abilities(self) -> DiffractionAbilities:
-        """The defocus can be set, and the beam is blanked while it waits."""
-        return DiffractionAbilities(can_defocus=True, can_blank=True)
-
-    @property
-    def setup(self) -> DiffractionSetup:
-        """That of the experiment."""
-        return self._setup
-
-    def check(self, positions: FloatArray) -> None:
-        """Refuse positions outside the region."""
-        _check_inside(positions, self._setup.size_px)
-
-    @contextlib.contextmanager
-    def session(self) -> collections.abc.Iterator[None]:
-        """Nothing needs to be put back."""
-        yield
+        super().__init__(DiffractionAbilities(can_defocus=True, can_blank=True), setup)
 
     def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
         """Simulate the patterns."""
-        step_A = self._setup.pixel_size_nm * 10
+        step_A = self.setup.pixel_size_nm * 10
         data = self._region.measure(positions * step_A, self._electrons, self._rng, (defocus_nm or 0.0) * 10)
-        return DiffractionMeasurement(data.patterns, positions, len(positions) * self._exposure_us)
+        return DiffractionMeasurement(data.patterns, positions, len(positions) * self.setup.exposure_us)
 
 
-class RecordedScanner:
+class RecordedScanner(StandIn):
     """A recorded scan of a whole grid as an instrument: each position gets the pattern of the nearest one recorded.
 
     Args:
-        patterns: shape (rows, columns, d, d), counts, the direct beam at pixel ``d // 2``.
+        patterns: shape (rows, columns, d, d), counts, the direct beam near pixel ``d // 2``; it is found.
         setup: of the recording; its ``size_px`` and ``detector_px`` must be those of the patterns.
     """
 
@@ -84,37 +89,27 @@ class RecordedScanner:
         expected = (*setup.size_px, setup.detector_px, setup.detector_px)
         if patterns.shape != expected:
             raise InvalidInputError(f"The calibration expects recorded patterns {expected}, not {patterns.shape}.")
-        self._patterns, self._setup = patterns, setup
-
-    @property
-    def abilities(self) -> DiffractionAbilities:
-        """What was recorded cannot be refocused."""
-        return DiffractionAbilities(can_defocus=False, can_blank=True)
-
-    @property
-    def setup(self) -> DiffractionSetup:
-        """That of the recording."""
-        return self._setup
-
-    def check(self, positions: FloatArray) -> None:
-        """Refuse positions outside the region."""
-        _check_inside(positions, self._setup.size_px)
-
-    @contextlib.contextmanager
-    def session(self) -> collections.abc.Iterator[None]:
-        """Nothing needs to be put back."""
-        yield
+        super().__init__(DiffractionAbilities(can_defocus=False, can_blank=True), setup)
+        self._patterns = patterns
+        disk = bright_field_disk(self._patterns_at(_spread(setup.size_px)).mean(0))
+        self._beam_px = (disk.centre_px[0] - setup.detector_px // 2, disk.centre_px[1] - setup.detector_px // 2)
 
     def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
         """The recorded patterns nearest to the positions, with the positions where they were recorded."""
         if defocus_nm is not None:
             raise InvalidInputError("Recorded data have one defocus; it cannot be set.")
-        height, width = self._setup.size_px
+        height, width = self.setup.size_px
         index = np.clip(np.floor(positions), 0, (height - 1, width - 1)).astype(np.intp)
-        patterns = np.asarray(self._patterns[index[:, 0], index[:, 1]], dtype=np.float32)
-        return DiffractionMeasurement(
-            patterns, index.astype(np.float64) + 0.5, len(positions) * self._setup.exposure_us
-        )
+        time_us = len(positions) * self.setup.exposure_us
+        return DiffractionMeasurement(self._patterns_at(index), index + 0.5, time_us, self._beam_px)
+
+    def _patterns_at(self, index: npt.NDArray[np.intp]) -> RealArray:
+        return np.asarray(self._patterns[index[:, 0], index[:, 1]], dtype=np.float32)
+
+
+def _spread(size_px: tuple[int, int], count: int = 256) -> npt.NDArray[np.intp]:
+    """Indices (n, 2) of about ``count`` places all over a grid."""
+    return (static_path.halton(size_px, min(count, size_px[0] * size_px[1]))).astype(np.intp)
 
 
 def read_recorded(path: pathlib.Path) -> npt.NDArray[np.generic]:
@@ -155,13 +150,3 @@ def _hdf5_patterns(path: pathlib.Path) -> npt.NDArray[np.generic]:
 def recorded_setup(patterns: npt.NDArray[np.generic], like: DiffractionSetup) -> DiffractionSetup:
     """A setup with the sizes of a recording, everything else from ``like``."""
     return dataclasses.replace(like, size_px=(patterns.shape[0], patterns.shape[1]), detector_px=patterns.shape[2])
-
-
-def _check_inside(positions: FloatArray, size_px: tuple[int, int]) -> None:
-    outside = ((positions < 0) | (positions > np.asarray(size_px))).any(1)
-    if outside.any():
-        first = positions[outside][0]
-        raise InvalidInputError(
-            f"{int(outside.sum())} of {len(positions)} positions lie outside the region of {size_px[0]} x {size_px[1]} "
-            f"px, the first one at ({first[0]:.4g}, {first[1]:.4g}) px."
-        )

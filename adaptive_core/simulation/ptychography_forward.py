@@ -31,8 +31,8 @@ class ForwardModel:
         positions_px: probe positions (p, 2), float64, ``(y, x)`` in px of the object.
         object_px: shape of the object (height, width), at least the window; a window as large as the object wraps.
         detector_px: side of the square detector, at most w; its pixels are the window's reciprocal pixels.
-        offset_px: where the centres of the detector's pixels lie from the reciprocal pixels (both axes), as it happens
-            when pixels are binned in pairs.
+        offset_px: where the centres of the detector's pixels lie from the reciprocal pixels, ``(y, x)``, as it happens
+            when pixels are binned in pairs, or when the direct beam lies between pixels.
         workers: threads of the Fourier transforms.
     """
 
@@ -42,7 +42,7 @@ class ForwardModel:
         positions_px: FloatArray,
         object_px: tuple[int, int],
         detector_px: int,
-        offset_px: float = 0.0,
+        offset_px: tuple[float, float] = (0.0, 0.0),
         workers: int = 1,
     ) -> None:
         window = wave.shape[-1]
@@ -63,9 +63,11 @@ class ForwardModel:
             columns = (corner[:, 1, None] + steps) % object_px[1]
             self._index = rows[:, :, None] * object_px[1] + columns[:, None, :]
         self.probes = shifted(wave, self.shifts_px)
-        if offset_px:
-            ramp = np.exp(-2j * np.pi * offset_px * np.arange(window) / window).astype(np.complex64)
-            self.probes *= ramp[:, None] * ramp
+        self.tilt = np.ones((1, 1), np.complex64)
+        if any(offset_px):
+            along_y, along_x = (np.exp(-2j * np.pi * o * np.arange(window) / window) for o in offset_px)
+            self.tilt = np.asarray(along_y[:, None] * along_x, dtype=np.complex64)
+            self.probes *= self.tilt
         positive, negative = (detector_px + 1) // 2, detector_px // 2
         self._blocks = ((slice(0, positive), slice(0, positive)), (slice(-negative, None), slice(positive, None)))
 

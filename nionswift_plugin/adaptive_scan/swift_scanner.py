@@ -20,8 +20,6 @@ import functools
 import logging
 import threading
 import time
-import types
-import typing
 
 import numpy as np
 from nion.instrumentation import scan_base
@@ -38,6 +36,7 @@ from adaptive_core.scan_path import Action, Positions, Segment, as_segments, seg
 from nionswift_plugin.adaptive_scan.beam import Beam, BeamSettings, beam_current_pa, make_beam
 from nionswift_plugin.adaptive_scan.device_thread import DeviceThread
 from nionswift_plugin.adaptive_scan.frame_reader import Frame, FrameReader
+from nionswift_plugin.adaptive_scan.putting_back import putting_back
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion, context_parameters
 
 logger = logging.getLogger(__name__)
@@ -171,20 +170,22 @@ class SwiftScanner:
             stack.enter_context(taking(self.device_id))
             beam = self._make_beam()
             if self._stop_view() and self._restart_view:
-                stack.push(self._putting_back("the live view", source.start_playing))
-                stack.push(self._putting_back("the beam", beam.put_back))
+                stack.push(putting_back(self.device_id, "the live view", source.start_playing))
+                stack.push(putting_back(self.device_id, "the beam", beam.put_back))
             stem._enter_scanning_state()
-            stack.push(self._putting_back("the scanning state", stem._exit_scanning_state))
-            stack.push(self._putting_back("the scan settings", self._put_back_parameters))
+            stack.push(putting_back(self.device_id, "the scanning state", stem._exit_scanning_state))
+            stack.push(putting_back(self.device_id, "the scan settings", self._put_back_parameters))
             enabled = list(source.get_enabled_channel_indexes())
             if set(enabled) != set(self._channels):
-                stack.push(self._putting_back("the channels", functools.partial(self._enable_channels, enabled)))
+                stack.push(
+                    putting_back(self.device_id, "the channels", functools.partial(self._enable_channels, enabled))
+                )
                 self._enable_channels(self._channels)
             thread = DeviceThread(f"adaptive scan on {self.device_id}")
             stack.callback(thread.close)
             if self._gates:
-                stack.push(self._putting_back("the beam's gate", functools.partial(self._set_gate, False)))
-            stack.push(self._putting_back("the beam", beam.rest))
+                stack.push(putting_back(self.device_id, "the beam's gate", functools.partial(self._set_gate, False)))
+            stack.push(putting_back(self.device_id, "the beam", beam.rest))
             beam.rest()
             if self._gates:
                 self._set_gate(True)
@@ -325,22 +326,6 @@ class SwiftScanner:
 
     def _put_back_parameters(self) -> None:
         self._device.set_frame_parameters(self._hardware_source.get_current_frame_parameters())
-
-    def _putting_back(
-        self, what: str, action: typing.Callable[[], object]
-    ) -> typing.Callable[[type[BaseException] | None, BaseException | None, types.TracebackType | None], None]:
-        """A step of the way out; its failure never hides the one that led there."""
-
-        def put_back(_type: object, error: BaseException | None, _traceback: object) -> None:
-            try:
-                action()
-            except Exception as failure:
-                message = f"{self.device_id}: {what} could not be put back: {failure!r}"
-                if error is None:
-                    raise DeviceError(message) from failure
-                logger.warning(message)
-
-        return put_back
 
 
 @contextlib.contextmanager

@@ -63,7 +63,12 @@ def test_spherical_aberration_and_its_balancing_defocus_cancel_at_one_angle():
 
 @pytest.mark.parametrize(
     ("grid", "window", "detector", "offset"),
-    [((96, 96), 96, 64, 0.0), ((96, 96), 32, 21, 0.0), ((60, 72), 48, 32, 0.25), ((40, 40), 40, 40, 0.0)],
+    [
+        ((96, 96), 96, 64, (0.0, 0.0)),
+        ((96, 96), 32, 21, (0.0, 0.0)),
+        ((60, 72), 48, 32, (0.25, -0.4)),
+        ((40, 40), 40, 40, (0.0, 0.0)),
+    ],
 )
 def test_adjoint(grid, window, detector, offset):
     rng = np.random.default_rng(0)

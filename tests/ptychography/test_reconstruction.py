@@ -9,7 +9,8 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import engines, metrics, positions, reconstruction
 from adaptive_core.ptychography.experiments import SimulatedRegion, experiment
 from adaptive_core.ptychography.object_grid import ObjectGrid, object_grid, region_image
-from adaptive_core.ptychography.scan_data import Calibration, ScanData, check_convergence, disk_radius_mrad
+from adaptive_core.ptychography.pattern_frames import bright_field_disk
+from adaptive_core.ptychography.scan_data import Calibration, ScanData, check_disk
 from adaptive_core.simulation.ptychography_forward import ForwardModel
 from adaptive_core.simulation.ptychography_probe import Optics, probe_wave
 
@@ -159,11 +160,12 @@ def test_region_image_interpolates_exactly():
 
 
 def test_convergence_angle_is_checked(sparse):
-    assert disk_radius_mrad(sparse.patterns, sparse.calibration.mrad_per_px) == pytest.approx(33, abs=1)
-    check_convergence(sparse)
+    disk = bright_field_disk(sparse.patterns.mean(0))
+    assert disk.radius_px * sparse.calibration.mrad_per_px == pytest.approx(33, abs=1)
+    check_disk(sparse)
     wrong = dataclasses.replace(sparse, calibration=dataclasses.replace(sparse.calibration, optics=Optics(60, 25)))
     with pytest.raises(InvalidInputError, match="radius of 32"):
-        check_convergence(wrong)
+        check_disk(wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,369 @@
+"""Any scan device and camera of Nion Swift as a :class:`adaptive_core.ports.DiffractionScanner`.
+
+The probe is put on one position after another, as every scan device of Swift allows, and the camera takes a frame of
+its own at each: one that begins after the probe has arrived. In between the beam is blanked, or waits outside the
+region. Frames become patterns of electrons: the dark level is subtracted, the square around the bright-field disk is
+cut out and binned.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import functools
+import math
+import time
+import typing
+
+import numpy as np
+import numpy.typing as npt
+from nion.instrumentation import camera_base, scan_base, stem_controller
+from nion.utils import Geometry
+
+from adaptive_core.errors import (
+    AdaptiveScanError,
+    DeviceDataError,
+    DeviceError,
+    DeviceTimeoutError,
+    InvalidInputError,
+    ScanCancelledError,
+)
+from adaptive_core.ports import DiffractionAbilities, DiffractionMeasurement, DiffractionSetup
+from adaptive_core.ptychography.pattern_frames import DarkLevel, PatternCut, bright_field_disk, largest_binning
+from adaptive_core.ptychography.scan_data import check_positions
+from adaptive_core.scan_path import FloatArray, Point
+from adaptive_core.simulation.ptychography_probe import Optics
+from nionswift_plugin.adaptive_scan.alignment_devices import SwiftDiskCamera, control_value
+from nionswift_plugin.adaptive_scan.beam import Beam, BeamSettings, beam_current_pa, make_beam
+from nionswift_plugin.adaptive_scan.putting_back import putting_back
+from nionswift_plugin.adaptive_scan.scan_region import ScanRegion, context_parameters
+from nionswift_plugin.adaptive_scan.swift_scanner import taking
+
+RealArray = npt.NDArray[np.float32]
+
+_STOP_VIEW_S = 5.0
+"""How long a live view may take to stop."""
+_DARK_FRAMES = 8
+_DEFOCUS_TOLERANCE_NM = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class PatternSettings:
+    """How patterns are taken; None takes what Swift or the instrument says.
+
+    Attributes:
+        exposure_ms: of a pattern; by default that of Swift's camera settings.
+        energy_kev: beam energy; by default that of the control EHT (V).
+        convergence_mrad: semi-angle; by default that of the control ConvergenceAngle (rad).
+        defocus_nm: present underfocus; by default minus the control of the defocus, or 0 without one.
+        cs_mm: third-order spherical aberration.
+        mrad_per_px: of an unbinned camera px; by default the camera's calibration.
+        counts_per_electron: by default the camera's calibration, or 1.
+        saturation: counts at which a px of a frame saturates; None is not checked.
+        settle_ms: time from a move of the probe until a frame may begin.
+        defocus_control: control of the defocus in m, overfocus positive; None never sets it.
+        beam: how the beam is blanked, and where its current is found.
+    """
+
+    exposure_ms: float | None = None
+    energy_kev: float | None = None
+    convergence_mrad: float | None = None
+    defocus_nm: float | None = None
+    cs_mm: float = 0.0
+    mrad_per_px: float | None = None
+    counts_per_electron: float | None = None
+    saturation: float | None = None
+    settle_ms: float = 1.0
+    defocus_control: str | None = "C10"
+    beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
+
+    def __post_init__(self) -> None:
+        positive = ("exposure_ms", "energy_kev", "convergence_mrad", "mrad_per_px", "counts_per_electron", "saturation")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InvalidInputError(f"The setting {name} must be positive, not {value}.")
+        if not (math.isfinite(self.settle_ms) and self.settle_ms >= 0):
+            raise InvalidInputError(f"The settling time must not be negative, not {self.settle_ms} ms.")
+
+
+class SwiftDiffractionScanner:
+    """Takes diffraction patterns in a region with a scan device and a camera of Swift; one scanner serves one run.
+
+    Args:
+        scan: the scan device as Swift knows it.
+        camera: the camera as Swift knows it.
+        region: where the positions lie; its px are the unit of positions.
+        settings: see :class:`PatternSettings`.
+        parameters: context of the region; Swift's present scan settings by default.
+        restart_view: whether a live view of the scan that had to be stopped goes on afterwards.
+
+    Attributes:
+        abilities, setup: see :class:`adaptive_core.ports.DiffractionScanner`.
+        region: as given.
+        unfinished: what the last :meth:`measure` had taken when it failed or was cancelled; None if nothing.
+
+    Raises:
+        InvalidInputError: if energy, convergence angle or the camera's calibration are unknown or do not fit together;
+            nothing has moved then.
+    """
+
+    def __init__(
+        self,
+        scan: scan_base.ScanHardwareSource,
+        camera: camera_base.CameraHardwareSource,
+        region: ScanRegion,
+        settings: PatternSettings | None = None,
+        *,
+        parameters: scan_base.ScanFrameParameters | None = None,
+        restart_view: bool = False,
+    ) -> None:
+        self._settings = settings = settings or PatternSettings()
+        self._scan = scan
+        self._stem = scan.stem_controller
+        self._context = context_parameters(parameters or scan.get_current_frame_parameters())
+        self._restart_view = restart_view
+        self.region = region
+        self.unfinished: DiffractionMeasurement | None = None
+        self._check_context()
+        control = control_value(self._stem, settings.defocus_control or "")
+        optics = Optics(
+            _needed("beam energy", settings.energy_kev, self._stem, "EHT", 1e-3),
+            _needed("convergence semi-angle", settings.convergence_mrad, self._stem, "ConvergenceAngle", 1e3),
+            10 * (settings.defocus_nm if settings.defocus_nm is not None else -1e9 * (control or 0.0)),
+            settings.cs_mm,
+        )
+        self._camera = SwiftDiskCamera(camera)
+        self._camera.parameters.integration_count = 1
+        if settings.exposure_ms is not None:
+            self._camera.set_exposure(settings.exposure_ms)
+        self._cut, mrad_per_px = self._pattern_cut(optics)
+        self._counts_per_electron = settings.counts_per_electron or camera.get_counts_per_electron() or 1.0
+        self.abilities = DiffractionAbilities(control is not None, self._make_beam().blanks)
+        self.setup = DiffractionSetup(
+            size_px=region.size_px,
+            pixel_size_nm=region.pixel_size_nm,
+            exposure_us=1e3 * self._camera.parameters.exposure_ms,
+            detector_px=self._cut.detector_px,
+            mrad_per_px=mrad_per_px,
+            energy_kev=optics.energy_kev,
+            convergence_mrad=optics.convergence_mrad,
+            defocus_nm=optics.defocus_A / 10,
+            cs_mm=optics.cs_mm,
+            beam_current_pa=beam_current_pa(self._stem, settings.beam),
+        )
+        self._beam: Beam | None = None
+        self._dark = DarkLevel()
+        self._centre_px: Point | None = None
+        self._control_before: float | None = None
+
+    @property
+    def context(self) -> scan_base.ScanFrameParameters:
+        """A copy of the context's frame parameters."""
+        return context_parameters(self._context)
+
+    def check(self, positions: FloatArray) -> None:
+        """Raise InvalidInputError for positions (n, 2), px, outside the region; never moves the beam."""
+        check_positions(positions, self.setup.size_px, "px")
+
+    @contextlib.contextmanager
+    def session(self) -> collections.abc.Iterator[None]:
+        """Take scan device and camera; everything is put back on every way out.
+
+        Live views are stopped; the camera's goes on afterwards. Probe position, scan context and defocus are put back.
+        The beam stays blanked, or parked outside the region, unless the scan's live view goes on. Where it can be
+        blanked, frames without a beam tell the camera's dark level.
+
+        Raises:
+            DeviceError: the devices are in use, or do not answer.
+        """
+        scan, stem = self._scan, self._stem
+        camera_id = self._camera.source.hardware_source_id
+        if scan.is_recording:
+            raise DeviceError(f"{self.device_id} is recording; an adaptive scan must wait until it has finished.")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(taking(self.device_id))
+            stack.enter_context(taking(camera_id))
+            beam = self._make_beam()
+            position, was_playing = scan.probe_position, self._stop_view()
+            if was_playing and self._restart_view:
+                stack.push(putting_back(self.device_id, "the live view", scan.start_playing))
+                stack.push(putting_back(self.device_id, "the beam", beam.put_back))
+            if beam.blanks:
+                back = functools.partial(setattr, scan, "probe_position", position)
+                stack.push(putting_back(self.device_id, "the probe position", back))
+            stack.push(putting_back(self.device_id, "the scan context", self._context_put_back()))
+            stack.enter_context(self._camera.session())
+            _show_context(stem, self._context)
+            stack.push(putting_back(self.device_id, "the beam", beam.rest))
+            beam.rest()
+            self._control_before = control_value(stem, self._settings.defocus_control or "")
+            if self._control_before is not None:
+                before = functools.partial(self._set_defocus_control, self._control_before)
+                stack.push(putting_back(self.device_id, "the defocus", before))
+            if beam.blanks:
+                self._dark = DarkLevel.of(np.stack([self._grab() for _ in range(_DARK_FRAMES)]))
+            self._beam = beam
+            try:
+                yield
+            finally:
+                self._beam = None
+
+    def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
+        """Take a pattern at each position; see :class:`adaptive_core.ports.DiffractionScanner`.
+
+        Raises:
+            DeviceTimeoutError: the camera gave no frame in time.
+            DeviceDataError: a pattern without counts, a saturated one, one of another shape, or a bright-field disk
+                that is too far from the middle of the camera. Patterns taken before are in :attr:`unfinished`.
+            DeviceError: a device failed in another way.
+            ScanCancelledError: :meth:`cancel` was called.
+        """
+        if self._beam is None:
+            raise DeviceError("A scanner measures only inside its session.")
+        self.check(positions)
+        self.unfinished = None
+        frames: list[RealArray] = []
+        before_us = self._beam.exposed_us
+        try:
+            self._set_defocus(defocus_nm)
+            for position in self.region.to_fractions(positions):
+                frames.append(self._frame(self._beam, position))
+        except AdaptiveScanError as error:
+            if frames:
+                self.unfinished = self._measurement(frames, positions, before_us)
+            if isinstance(error, ScanCancelledError):
+                raise ScanCancelledError(f"The scan on {self.device_id} was cancelled.") from error
+            raise
+        return self._measurement(frames, positions, before_us)
+
+    def cancel(self) -> None:
+        """Stop this scanner for good, from any thread: a measurement and later ones raise ScanCancelledError."""
+        self._camera.cancel()
+
+    @property
+    def device_id(self) -> str:
+        """Swift's identifier of the scan device."""
+        return self._scan.scan_device.scan_device_id
+
+    @property
+    def camera_id(self) -> str:
+        """Swift's identifier of the camera."""
+        return self._camera.source.hardware_source_id
+
+    # measuring
+
+    def _frame(self, beam: Beam, fraction: FloatArray) -> RealArray:
+        """One frame, electrons, at a position in fractions of the context."""
+        self._scan.probe_position = Geometry.FloatPoint(y=float(fraction[0]), x=float(fraction[1]))
+        time.sleep(self._settings.settle_ms * 1e-3)
+        beam.expose()
+        try:
+            frame = self._grab()
+        finally:
+            beam.rest()
+        if self._scan.is_playing:
+            raise DeviceError(f"The live view of {self.device_id} was started during the adaptive scan.")
+        saturation = self._settings.saturation
+        if saturation is not None and (frame >= saturation).any():
+            raise DeviceDataError(
+                f"{int((frame >= saturation).sum())} px of a pattern reach the limit of {self.camera_id}, "
+                f"{saturation:g} counts; shorten the exposure."
+            )
+        signal = self._dark.subtracted(frame)
+        if not signal.any():
+            raise DeviceDataError(f"A pattern of {self.camera_id} has no counts; is the beam on the camera?")
+        signal /= np.float32(self._counts_per_electron)
+        if self._centre_px is None:
+            # Whether the disk is where it can be cut out shows before the rest of the dose is spent.
+            self._cut.patterns(signal[None], bright_field_disk(signal).centre_px)
+        return signal
+
+    def _grab(self) -> RealArray:
+        frame, _ = self._camera.grab()
+        if frame.shape != self._camera.shape:
+            raise DeviceDataError(f"{self.camera_id} gave a frame of {frame.shape} px, not {self._camera.shape} px.")
+        return frame
+
+    def _measurement(self, frames: list[RealArray], positions: FloatArray, before_us: float) -> DiffractionMeasurement:
+        stack = np.stack(frames)
+        if self._centre_px is None:
+            self._centre_px = bright_field_disk(stack.mean(0)).centre_px
+        patterns, beam_px = self._cut.patterns(stack, self._centre_px)
+        exposed_us = 0.0 if self._beam is None else self._beam.exposed_us - before_us
+        # A simulator may be faster than the beam that it simulates.
+        exposed_us = max(exposed_us, len(frames) * self.setup.exposure_us)
+        return DiffractionMeasurement(patterns, positions[: len(frames)], exposed_us, beam_px)
+
+    def _set_defocus(self, defocus_nm: float | None) -> None:
+        if defocus_nm is None:
+            return
+        if self._control_before is None:
+            if abs(defocus_nm - self.setup.defocus_nm) > _DEFOCUS_TOLERANCE_NM:
+                raise InvalidInputError(f"The instrument has no control of the defocus to set {defocus_nm:g} nm.")
+            return
+        self._set_defocus_control(self._control_before - (defocus_nm - self.setup.defocus_nm) * 1e-9)
+
+    def _set_defocus_control(self, value: float) -> None:
+        name = self._settings.defocus_control or ""
+        try:
+            taken = self._stem.SetVal(name, value)
+        except Exception as error:  # vendors raise what they like
+            raise DeviceError(f"The control {name} cannot be set: {error!r}") from error
+        found = control_value(self._stem, name)
+        if not taken or found is None or abs(found - value) > _DEFOCUS_TOLERANCE_NM * 1e-9:
+            raise DeviceError(f"The control {name} did not take the value {value:.4g} m; it is at {found}.")
+
+    # preparing
+
+    def _pattern_cut(self, optics: Optics) -> tuple[PatternCut, float]:
+        """Set the camera's binning, cut patterns from its frames; how, and the mrad of a pattern px."""
+        camera = self._camera
+        camera.parameters.binning = 1
+        single = self._settings.mrad_per_px or camera.mrad_per_px
+        if single is None:
+            raise InvalidInputError(f"{camera.source.display_name} is not calibrated in mrad; give the mrad of a px.")
+        wished = largest_binning(optics, single)
+        camera.parameters.binning = max((n for n in camera.source.binning_values if n <= wished), default=1)
+        by_camera = camera.parameters.binning
+        cut = PatternCut.fitting(optics, single * by_camera, camera.shape, wished // by_camera)
+        return cut, single * by_camera * cut.binning
+
+    def _check_context(self) -> None:
+        size = self._context.pixel_size
+        if (size.height, size.width) != self.region.context_px or self._context.fov_nm != self.region.fov_nm:
+            raise InvalidInputError("The region belongs to another field of view than the scan.")
+
+    def _make_beam(self) -> Beam:
+        return make_beam(self._scan, self._settings.beam, self.region.waiting_position())
+
+    def _stop_view(self) -> bool:
+        """Stop the live view; whether there was one."""
+        was_playing = self._scan.is_playing
+        if was_playing:
+            self._scan.abort_playing(sync_timeout=_STOP_VIEW_S)
+            if self._scan.is_playing:
+                raise DeviceTimeoutError(f"The live view of {self.device_id} did not stop within {_STOP_VIEW_S} s.")
+        return was_playing
+
+    def _context_put_back(self) -> typing.Callable[[], None]:
+        """What shows the present scan context again."""
+        now = self._stem.scan_context
+        size, center, fov, rotation = now.size, now.center_nm, now.fov_nm, now.rotation_rad
+        return lambda: self._stem._update_scan_context(size, center, fov, rotation)
+
+
+def _show_context(stem: stem_controller.STEMController, context: scan_base.ScanFrameParameters) -> None:
+    """Let Swift's probe positions be fractions of this context, whichever scan was the last."""
+    stem._update_scan_context(context.pixel_size, context.center_nm, context.fov_nm, context.rotation_rad)
+
+
+def _needed(what: str, value: float | None, stem: stem_controller.STEMController, control: str, scale: float) -> float:
+    """The operator's value, or else that of a control. Raises InvalidInputError."""
+    if value is not None:
+        return value
+    found = control_value(stem, control)
+    if found is None or found <= 0:
+        raise InvalidInputError(f"The {what} is unknown: the instrument has no control {control}; give it.")
+    return found * scale
