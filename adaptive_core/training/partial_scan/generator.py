@@ -278,7 +278,7 @@ def _validation(
 
     @torch.no_grad()
     def figures(network: Generator) -> dict[str, float]:
-        parts = [network(part)[0] for part in partial.split(16)]
+        parts = [network(part)[0] for part in torch.split(partial, 16)]
         error = torch.cat(parts) * sd + mean - torch.from_numpy(truths)[:, None]
         complete = evaluate.torch_completion(network)
         return {
