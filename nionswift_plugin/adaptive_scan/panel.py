@@ -13,6 +13,8 @@ from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
 from nionswift_plugin.adaptive_scan.alignment_section import AlignmentSection
 from nionswift_plugin.adaptive_scan.partial_scan_model import Folders, PartialScanModel
 from nionswift_plugin.adaptive_scan.partial_scan_section import PartialScanSection
+from nionswift_plugin.adaptive_scan.ptychography_model import PtychographyModel
+from nionswift_plugin.adaptive_scan.ptychography_section import PtychographySection
 from nionswift_plugin.adaptive_scan.settings import SettingsStore
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
@@ -29,6 +31,7 @@ class AdaptiveScanPanel(Panel.Panel):
     Attributes:
         partial_scan: what its section for partial scans shows and does.
         alignment: what its section for the alignment of the bright-field disk shows and does.
+        ptychography: what its section for adaptive ptychography shows and does.
     """
 
     def __init__(
@@ -46,8 +49,19 @@ class AdaptiveScanPanel(Panel.Panel):
         self.partial_scan = PartialScanModel(document_controller, folders)
         self.partial_scan.is_visible = lambda: self.dock_widget is None or self.dock_widget.visible
         self.alignment = AlignmentModel(document_controller, folders.configuration, folders.models)
-        self.alignment.is_visible = self.partial_scan.is_visible
-        sections = [PartialScanSection(self.partial_scan), AlignmentSection(self.alignment)]
+        self.ptychography = PtychographyModel(
+            document_controller,
+            folders.configuration,
+            folders.models,
+            folders.journals,
+            lambda: self.partial_scan.settings.beam_settings(),
+        )
+        self.alignment.is_visible = self.ptychography.is_visible = self.partial_scan.is_visible
+        sections = [
+            PartialScanSection(self.partial_scan),
+            AlignmentSection(self.alignment),
+            PtychographySection(self.ptychography),
+        ]
         self.widget = Declarative.DeclarativeWidget(
             document_controller.ui, document_controller.event_loop, _Sections(sections)
         )
@@ -60,6 +74,7 @@ class AdaptiveScanPanel(Panel.Panel):
         def close() -> None:
             self.partial_scan.session.close()
             self.alignment.session.close()
+            self.ptychography.session.close()
             if on_close is not None:
                 on_close()
 

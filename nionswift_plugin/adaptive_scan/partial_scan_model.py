@@ -166,11 +166,6 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
         super().change(**changes)
         self.models.settings_changed()
 
-    def ask_for_onnx(self) -> pathlib.Path | None:
-        """Let the operator choose a model's file."""
-        paths, _, _ = self._document_controller.get_file_paths_dialog("Load ONNX", "", "ONNX models (*.onnx)")
-        return pathlib.Path(paths[0]) if paths else None
-
     # Actions.
 
     def start_or_abort(self) -> None:

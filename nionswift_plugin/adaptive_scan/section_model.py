@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import functools
+import pathlib
 import threading
 import typing
 
@@ -103,6 +104,11 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
     def say(self, line: str) -> None:
         """Tell the operator something."""
         self.session.say(line)
+
+    def ask_for_onnx(self) -> pathlib.Path | None:
+        """Let the operator choose a model's file."""
+        paths, _, _ = self._document_controller.get_file_paths_dialog("Load ONNX", "", "ONNX models (*.onnx)")
+        return pathlib.Path(paths[0]) if paths else None
 
     def refresh(self) -> None:
         """Look again whether devices and settings fit together."""

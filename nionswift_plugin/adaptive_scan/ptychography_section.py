@@ -1,0 +1,138 @@
+"""The panel's section for adaptive ptychography: its widgets."""
+
+from __future__ import annotations
+
+import functools
+import gettext
+
+from nion.ui import Declarative, UserInterface
+
+from nionswift_plugin.adaptive_scan.ptychography_model import PtychographyModel
+from nionswift_plugin.adaptive_scan.widgets import button, field, label, menu, row, text
+
+_ = gettext.gettext
+
+_SECOND_LABEL_WIDTH = 76
+
+_field = functools.partial(field, width=60)
+
+
+class PtychographySection(Declarative.Handler):
+    """Widgets on a :class:`PtychographyModel`, which it closes.
+
+    Attributes:
+        title: of the section.
+        optics_expanded: whether the settings of the optics are shown at first.
+        policy_expanded: whether the policy's card is shown at first.
+    """
+
+    title = _("Adaptive Ptychography")
+    optics_expanded = False
+    policy_expanded = False
+
+    def __init__(self, model: PtychographyModel) -> None:
+        super().__init__()
+        self.model = model
+        self.session = model.session
+        u = Declarative.DeclarativeUI()
+        regions = [_("Whole field of view"), _("Selected rectangle"), _("Swift's subscan")]
+        second = functools.partial(label, width=_SECOND_LABEL_WIDTH)
+        self.ui_view = u.create_column(
+            row(_("Device"), menu("model.scans.names", "model.scans.index")),
+            row(_("Camera"), menu("model.cameras.names", "model.cameras.index")),
+            row(_("Policy"), menu("model.models.policy_titles", "model.models.policy_index")),
+            row(
+                _("Region"),
+                u.create_combo_box(items=regions, current_index="@binding(model.region_index)"),
+                u.create_stretch(),
+            ),
+            row(
+                _("Positions"),
+                _field("model.positions_text", "", _("Number of patterns")),
+                label(_("in")),
+                field("model.subsequences_text", "", _("The policy decides anew after each of them"), 44),
+                label(_("sub-sequences")),
+                u.create_stretch(),
+            ),
+            row(
+                _("Exposure"),
+                _field("model.exposure_text", _("Swift's"), _("Of a pattern, in ms; empty takes the camera's")),
+                label(_("ms"), width=24),
+                second(_("Defocus (nm)")),
+                _field(
+                    "model.defocus_text",
+                    _("as it is"),
+                    _("Underfocus in nm, unless the policy chooses it; empty leaves it as it is"),
+                ),
+                u.create_stretch(),
+            ),
+            row(
+                _("Stop at"),
+                _field("model.stop_text", _("never"), _("SSIM of two successive live images at which the scan ends")),
+                label(_("similarity of live images")),
+                u.create_stretch(),
+            ),
+            text("model.prediction", 50),
+            u.create_row(
+                button("@binding(model.button_text)", "start_or_abort", None, _("Take and reconstruct patterns"), 176),
+                u.create_progress_bar(value="@binding(session.progress_percent)", width=150),
+                u.create_stretch(),
+                spacing=8,
+            ),
+            text("session.status", 66),
+            u.create_section(
+                u.create_column(
+                    row(
+                        _("Energy"),
+                        _field("model.energy_text", _("EHT"), _("Beam energy in keV; empty reads the control EHT")),
+                        label(_("keV"), width=24),
+                        second(_("Semi-angle")),
+                        _field(
+                            "model.convergence_text",
+                            _("control"),
+                            _("Convergence semi-angle in mrad; empty reads the control ConvergenceAngle"),
+                        ),
+                        label(_("mrad")),
+                        u.create_stretch(),
+                    ),
+                    row(
+                        _("Pixel"),
+                        _field("model.scale_text", _("Swift's"), _("Of the unbinned camera; empty: its calibration")),
+                        label(_("mrad"), width=24),
+                        second(_("Electron")),
+                        _field("model.gain_text", _("Swift's"), _("Counts of one electron; empty: the calibration")),
+                        label(_("counts")),
+                        u.create_stretch(),
+                    ),
+                    row(
+                        _("Settle"),
+                        _field("model.settle_text", "", _("Time from a move of the probe until a frame may begin")),
+                        label(_("ms"), width=24),
+                        second(_("Saturation")),
+                        _field(
+                            "model.saturation_text", _("unknown"), _("Counts at which a pixel of a frame saturates")
+                        ),
+                        label(_("counts")),
+                        u.create_stretch(),
+                    ),
+                    spacing=6,
+                ),
+                title=_("Optics and camera"),
+                expanded="optics_expanded",
+            ),
+            u.create_section(
+                u.create_column(u.create_text_browser(text="@binding(model.models.cards)", height=100)),
+                title=_("About the policy"),
+                expanded="policy_expanded",
+            ),
+            spacing=6,
+        )
+
+    def close(self) -> None:
+        """Called by Swift when the panel goes."""
+        self.model.close()
+        super().close()
+
+    def start_or_abort(self, widget: UserInterface.Widget) -> None:
+        """The button."""
+        self.model.start_or_abort()
