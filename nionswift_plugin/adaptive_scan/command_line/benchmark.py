@@ -1,4 +1,4 @@
-"""``adaptive-scan benchmark``: the figures by which the loops are compared, in seeded simulations.
+"""``adaptive-scan benchmark``: the figures by which the loops are compared, on seeded simulations and real images.
 
 A benchmark is one entry of :data:`BENCHMARKS`: what it takes, and a function that runs it and returns its figures.
 """
@@ -11,6 +11,8 @@ import dataclasses
 import json
 import pathlib
 import typing
+
+from nionswift_plugin.adaptive_scan.command_line import benchmark_partial_scan
 
 Figures = dict[str, typing.Any]
 
@@ -78,7 +80,7 @@ class Benchmark:
         summary: one line of help.
         add_arguments: its arguments besides ``--seed``, ``--jobs`` and ``--json``.
         run: runs it; the figures, with a list of dictionaries, or a dictionary of them, under ``table``.
-        table: key of the figures' list that is printed as a table.
+        table: key of the figures' list that is printed as the first table.
     """
 
     summary: str
@@ -88,6 +90,12 @@ class Benchmark:
 
 
 BENCHMARKS: typing.Final = {
+    "partial-scan": Benchmark(
+        "compare paths and completions of partial scans on real images",
+        benchmark_partial_scan.add_arguments,
+        benchmark_partial_scan.run,
+        "policies",
+    ),
     "alignment": Benchmark(
         "centre the bright-field disk in simulated worlds", _add_alignment, _run_alignment, "policies"
     ),
@@ -118,12 +126,22 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(figures))
         return 0
-    table = figures.pop(benchmark.table)
-    rows = [{"name": name, **row} for name, row in table.items()] if isinstance(table, dict) else table
-    print(", ".join(f"{name} {value}" for name, value in figures.items()))
-    for line in _table(rows):
+    for line in _report(figures, benchmark.table):
         print(line)
     return 0
+
+
+def _report(figures: Figures, table: str) -> list[str]:
+    """Lines of text: the plain figures, and then the tables, the one named ``table`` first."""
+    first = figures.pop(table)
+    rows = [{"name": name, **row} for name, row in first.items()] if isinstance(first, dict) else first
+    further = {name: value for name, value in figures.items() if isinstance(value, list)}
+    plain = ", ".join(f"{name} {value}" for name, value in figures.items() if name not in further)
+    lines = [plain, *_table(rows)]
+    for name, value in further.items():
+        if value:
+            lines += ["", f"{name}:", *(_table(value) if isinstance(value[0], dict) else map(str, value))]
+    return lines
 
 
 def _table(rows: list[Figures]) -> list[str]:
