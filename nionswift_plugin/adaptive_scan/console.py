@@ -14,6 +14,10 @@
 >>> console.abort_alignment()
 >>> console.undo_alignment()
 >>> console.alignment()
+>>> console.ptychography(positions=250, defocus_nm=12)
+>>> console.abort_ptychography()
+>>> console.ptychography_policies()
+>>> console.ptychography_result()
 
 What is given to :func:`adaptive_scan` holds for this scan only; all else is as the panel shows it. Each action begins
 and comes back at once, so that Swift stays free; in a script, which Swift runs on a thread of its own, ``wait()``
@@ -39,6 +43,7 @@ from nionswift_plugin.adaptive_scan import PANEL_ID
 from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentChoices
 from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
 from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
+from nionswift_plugin.adaptive_scan.ptychography_settings import PtychographyChoices
 from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings
 
 Window = typing.Any
@@ -116,8 +121,18 @@ def result(*, window: Window = None) -> dict[str, typing.Any]:
     return _perform(window, read)
 
 
-def wait(timeout_s: float | None = None, *, window: Window = None) -> dict[str, typing.Any]:
-    """Wait until what is going on has ended, and return :func:`result`; for scripts only.
+def wait(
+    timeout_s: float | None = None,
+    *,
+    of: collections.abc.Callable[..., dict[str, typing.Any]] = result,
+    window: Window = None,
+) -> dict[str, typing.Any]:
+    """Wait until a scan has ended, and return its :func:`result`; for scripts only.
+
+    Args:
+        timeout_s: how long to wait; None waits for ever.
+        of: what to wait for: :func:`result`, :func:`alignment` or :func:`ptychography_result`.
+        window: a document window of Swift; the first one by default.
 
     Raises:
         InvalidInputError: in Swift's console, which would stop Swift.
@@ -126,7 +141,7 @@ def wait(timeout_s: float | None = None, *, window: Window = None) -> dict[str, 
     if threading.current_thread() is threading.main_thread():
         raise InvalidInputError("wait() is for scripts; in the console it would keep Swift from going on.")
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while (figures := result(window=window))["busy"]:
+    while (figures := of(window=window))["busy"]:
         if deadline is not None and time.monotonic() > deadline:
             raise TimeoutError(f"The scan has not ended within {timeout_s} s.")
         time.sleep(0.02)
@@ -138,10 +153,7 @@ def align(*, window: Window = None, **changes: typing.Any) -> None:
 
     Raises InvalidInputError if there is no such choice, or no window. What else is wrong is told in the panel.
     """
-    names = [field.name for field in dataclasses.fields(AlignmentChoices)]
-    for name in changes:
-        if name not in names:
-            raise InvalidInputError(f"There is no choice {name!r}; there are {', '.join(names)}.")
+    _check_names(AlignmentChoices, changes, "choice")
     _on_panel(window, lambda panel: panel.alignment.start(**changes))
 
 
@@ -176,12 +188,60 @@ def alignment(*, window: Window = None) -> dict[str, typing.Any]:
     return _on_panel(window, read)
 
 
-def _complete(changes: dict[str, typing.Any]) -> dict[str, typing.Any]:
-    """Changes of settings with the budget that they imply. Raises InvalidInputError."""
-    names = [field.name for field in dataclasses.fields(PartialScanSettings)]
+def ptychography(*, window: Window = None, **changes: typing.Any) -> None:
+    """Begin a ptychographic scan; ``changes`` of :class:`PtychographyChoices` hold for this scan only.
+
+    Raises InvalidInputError if there is no such choice, or no window. What else is wrong is told in the panel.
+    """
+    _check_names(PtychographyChoices, changes, "choice")
+    _on_panel(window, lambda panel: panel.ptychography.start(**changes))
+
+
+def abort_ptychography(*, window: Window = None) -> None:
+    """Stop the ptychographic scan; what was taken is reconstructed and kept."""
+    _on_panel(window, lambda panel: panel.ptychography.session.abort())
+
+
+def ptychography_policies(*, window: Window = None) -> list[str]:
+    """Names for ``policy``; for a model of yours, the path of its file."""
+    return _on_panel(
+        window, lambda panel: [line.name for line in panel.ptychography.models.menu.policies if line.usable]
+    )
+
+
+def ptychography_result(*, window: Window = None) -> dict[str, typing.Any]:
+    """What the panel says, and the figures of the last ptychographic scan."""
+
+    def read(panel: AdaptiveScanPanel) -> dict[str, typing.Any]:
+        session = panel.ptychography.session
+        outcome = session.outcome
+        figures: dict[str, typing.Any] = {"status": session.status, "busy": session.is_busy}
+        if outcome is not None:
+            figures.update(
+                finish_reason=str(outcome.reason),
+                positions=0 if outcome.data is None else outcome.data.count,
+                dose_e_per_A2=outcome.dose_e_per_A2,
+                seconds=outcome.seconds,
+                file=None if outcome.file is None else str(outcome.file),
+                ssim_truth=outcome.similarity,
+                resolution_A=outcome.resolution_A,
+            )
+        return figures
+
+    return _on_panel(window, read)
+
+
+def _check_names(choices: type, changes: dict[str, typing.Any], what: str) -> None:
+    """Raises InvalidInputError for a change that the dataclass does not have."""
+    names = [field.name for field in dataclasses.fields(choices)]
     for name in changes:
         if name not in names:
-            raise InvalidInputError(f"There is no setting {name!r}; there are {', '.join(names)}.")
+            raise InvalidInputError(f"There is no {what} {name!r}; there are {', '.join(names)}.")
+
+
+def _complete(changes: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Changes of settings with the budget that they imply. Raises InvalidInputError."""
+    _check_names(PartialScanSettings, changes, "setting")
     kinds = [kind for name, kind in _BUDGETS.items() if name in changes]
     if len(kinds) > 1:
         raise InvalidInputError("Give one of segments, coverage and dose_e_per_A2.")

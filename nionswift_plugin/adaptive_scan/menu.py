@@ -13,9 +13,7 @@ from nion.ui import UserInterface
 from nionswift_plugin.adaptive_scan import PANEL_ID
 
 if typing.TYPE_CHECKING:
-    from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
     from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
-    from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
 
 _ = gettext.gettext
 
@@ -26,30 +24,28 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     """Called by Swift for each window."""
     menu = document_controller.get_or_create_menu(MENU_ID, _("Adaptive"), "window_menu")
 
-    def add(title: str, action: collections.abc.Callable[[PartialScanModel], None]) -> UserInterface.MenuAction:
+    def add(title: str, action: collections.abc.Callable[[AdaptiveScanPanel], object]) -> UserInterface.MenuAction:
         return menu.add_menu_item(title, functools.partial(_perform, document_controller, action))
 
     menu.add_menu_item(_("Show Panel"), functools.partial(show_panel, document_controller))
     menu.add_separator()
-    start = add(_("Adaptive Scan"), lambda model: model.start())
-    abort = add(_("Abort"), lambda model: model.session.abort())
-    go_on = add(_("Continue"), lambda model: model.continue_last())
-    verify = add(_("Verify"), lambda model: model.session.verify())
-    channels = add(_("Complete Other Channels"), lambda model: model.session.complete_channels())
-    unblank = add(_("Unblank Beam"), lambda model: model.unblank())
+    start = add(_("Adaptive Scan"), lambda panel: panel.partial_scan.start())
+    abort = add(_("Abort"), lambda panel: panel.partial_scan.session.abort())
+    go_on = add(_("Continue"), lambda panel: panel.partial_scan.continue_last())
+    verify = add(_("Verify"), lambda panel: panel.partial_scan.session.verify())
+    channels = add(_("Complete Other Channels"), lambda panel: panel.partial_scan.session.complete_channels())
+    unblank = add(_("Unblank Beam"), lambda panel: panel.partial_scan.unblank())
     menu.add_separator()
     policies = document_controller.create_sub_menu(_("Policies"), "adaptive_scan_policies")
     menu.add_sub_menu(_("Policies"), policies)
     policies.on_about_to_show = functools.partial(_show_policies, document_controller, policies)
-
     menu.add_separator()
-
-    def add_alignment(title: str, action: collections.abc.Callable[[AlignmentModel], None]) -> UserInterface.MenuAction:
-        return menu.add_menu_item(title, functools.partial(_align, document_controller, action))
-
-    align = add_alignment(_("Align BF Disk"), lambda model: model.start())
-    abort_alignment = add_alignment(_("Abort Alignment"), lambda model: model.session.abort())
-    undo = add_alignment(_("Undo Alignment"), lambda model: model.session.undo())
+    align = add(_("Align BF Disk"), lambda panel: panel.alignment.start())
+    abort_alignment = add(_("Abort Alignment"), lambda panel: panel.alignment.session.abort())
+    undo = add(_("Undo Alignment"), lambda panel: panel.alignment.session.undo())
+    menu.add_separator()
+    ptychography = add(_("Adaptive Ptychography"), lambda panel: panel.ptychography.start())
+    abort_ptychography = add(_("Abort Ptychography"), lambda panel: panel.ptychography.session.abort())
 
     def about_to_show() -> None:
         panel = _panel(document_controller)
@@ -58,10 +54,13 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
         abort.enabled = model is not None and model.session.is_busy
         go_on.enabled = verify.enabled = model is not None and model.can_go_on
         channels.enabled = model is not None and model.has_other_channels
-        alignment = None if panel is None else panel.alignment
-        align.enabled = alignment is not None and not alignment.session.is_busy
-        abort_alignment.enabled = alignment is not None and alignment.session.is_busy
-        undo.enabled = alignment is not None and alignment.can_undo
+        undo.enabled = panel is not None and panel.alignment.can_undo
+        for begin, end, session in (
+            (align, abort_alignment, None if panel is None else panel.alignment.session),
+            (ptychography, abort_ptychography, None if panel is None else panel.ptychography.session),
+        ):
+            begin.enabled = session is not None and not session.is_busy
+            end.enabled = session is not None and session.is_busy
 
     menu.on_about_to_show = about_to_show
 
@@ -79,22 +78,12 @@ def _panel(document_controller: DocumentController.DocumentController) -> Adapti
 
 def _perform(
     document_controller: DocumentController.DocumentController,
-    action: collections.abc.Callable[[PartialScanModel], None],
+    action: collections.abc.Callable[[AdaptiveScanPanel], object],
 ) -> None:
     panel = _panel(document_controller)
     if panel is not None:
         panel.show()
-        action(panel.partial_scan)
-
-
-def _align(
-    document_controller: DocumentController.DocumentController,
-    action: collections.abc.Callable[[AlignmentModel], None],
-) -> None:
-    panel = _panel(document_controller)
-    if panel is not None:
-        panel.show()
-        action(panel.alignment)
+        action(panel)
 
 
 def _show_policies(document_controller: DocumentController.DocumentController, menu: UserInterface.Menu) -> None:
