@@ -99,9 +99,10 @@ def fit(
     means: dict[str, float] = {}
     begin = time.monotonic() - earlier_s
     elapsed_s = validated_s = earlier_s
+    was_finished = checkpoint is not None and schedule.progress(iteration, earlier_s) >= 1
     while True:
         progress = schedule.progress(iteration, elapsed_s)
-        if progress >= 1 or elapsed_s - validated_s > schedule.validate_every_s:
+        if not was_finished and (progress >= 1 or elapsed_s - validated_s > schedule.validate_every_s):
             figures = validate(average)
             if schedule.select is not None and figures.get(schedule.select, math.inf) < lowest:
                 lowest, best = figures[schedule.select], copy.deepcopy(average.state_dict())
