@@ -11,7 +11,7 @@ import scipy.fft
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography.scan_data import Calibration
-from adaptive_core.simulation.ptychography_probe import FloatArray, angles_mrad
+from adaptive_core.simulation.ptychography_probe import FloatArray
 
 RealArray = npt.NDArray[np.float32]
 
@@ -68,19 +68,23 @@ def object_grid(calibration: Calibration, window_px: int | None = None) -> Objec
     return ObjectGrid(window, shape, pixel, origin)
 
 
+def transfer(calibration: Calibration, frequency: FloatArray) -> FloatArray:
+    """How much of a spatial frequency (1/A) a reconstruction can show: all of it, ending softly at its limit."""
+    angle_mrad = frequency * calibration.optics.wavelength_A * 1e3
+    limit = INFORMATION_LIMIT * calibration.optics.convergence_mrad
+    return np.asarray(np.clip((limit - angle_mrad) / _EDGE_MRAD + 0.5, 0.0, 1.0), dtype=np.float64)
+
+
 def low_pass(calibration: Calibration, grid: ObjectGrid) -> RealArray:
     """Reciprocal mask (height, width), float32, FFT order, that ends softly at the information limit."""
-    rows, columns = (np.fft.fftfreq(n, grid.pixel_A) * calibration.optics.wavelength_A * 1e3 for n in grid.shape)
-    limit = INFORMATION_LIMIT * calibration.optics.convergence_mrad
-    mask = np.clip((limit - np.hypot(rows[:, None], columns)) / _EDGE_MRAD + 0.5, 0.0, 1.0)
-    return np.asarray(mask, dtype=np.float32)
+    rows, columns = (np.fft.fftfreq(n, grid.pixel_A) for n in grid.shape)
+    return np.asarray(transfer(calibration, np.hypot(rows[:, None], columns)), dtype=np.float32)
 
 
 def limited(potential: RealArray, calibration: Calibration, extent_A: float) -> RealArray:
     """A known square potential of the side ``extent_A`` with no more detail than a reconstruction can show."""
-    angle = angles_mrad(calibration.optics, len(potential), extent_A)
-    limit = INFORMATION_LIMIT * calibration.optics.convergence_mrad
-    mask = np.clip((limit - angle) / _EDGE_MRAD + 0.5, 0.0, 1.0)
+    line = np.fft.fftfreq(len(potential), extent_A / len(potential))
+    mask = transfer(calibration, np.hypot(line[:, None], line))
     return np.asarray(np.fft.ifft2(np.fft.fft2(potential) * mask).real, dtype=np.float32)
 
 
