@@ -12,6 +12,7 @@ import pathlib
 import typing
 
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
 
 CONFIGS = {
     "generator": "generator",
@@ -23,6 +24,10 @@ CONFIGS = {
     "generator-random-segments": "generator",
     "denoiser": "generator",
     "path-gradient": "path_gradient",
+    "crdpg-lstm": "crdpg_training",
+    "crdpg-dnc": "crdpg_training",
+    "td3": "crdpg_training",
+    **dict.fromkeys(TABLE_S1, "crdpg_training"),
 }
 """Name of each config and the module that has it; a policy needs a generator first."""
 

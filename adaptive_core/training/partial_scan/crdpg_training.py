@@ -1,0 +1,196 @@
+"""Run a training by recurrent deterministic policy gradients: data, schedule, checkpoints, and the models it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+import typing
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from adaptive_core import model_card
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.model_library import shipped_folder
+from adaptive_core.training.export import to_onnx, write_model
+from adaptive_core.training.loop import Schedule
+from adaptive_core.training.partial_scan import generator as universal
+from adaptive_core.training.partial_scan import policy_export
+from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, completed, new_generator
+from adaptive_core.training.partial_scan.data import TruthSource, held_out_truths
+from adaptive_core.training.partial_scan.images import ImageSet, described, load_images
+from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE
+from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
+from adaptive_core.training.partial_scan.paper_generator import SIZE_MULTIPLE as PAPER_SIZE_MULTIPLE
+from adaptive_core.training.partial_scan.paper_generator import PaperGenerator
+from adaptive_core.training.partial_scan.sheets import draw_examples
+from adaptive_core.training.partial_scan.td3 import Td3, Td3Config
+from adaptive_core.training.runs import RunFolder
+
+_AFFORDABLE = CrdpgConfig(
+    generator=shipped_folder() / "partial_scan_generator.onnx",
+    generator_rate=0.0,
+    minutes=15.0,
+    replay=4000,
+    warm_up=512,
+    repeats=8,
+    target_decay=0.99,
+    supervised_part=0.5,
+    validate_every_s=60.0,
+)
+"""What differs from the paper so that minutes on one core suffice: a trained, frozen generator and shorter averages."""
+
+CONFIGS: dict[str, CrdpgConfig] = {
+    "crdpg-lstm": dataclasses.replace(_AFFORDABLE, name="crdpg-lstm"),
+    "crdpg-dnc": dataclasses.replace(_AFFORDABLE, name="crdpg-dnc", network="dnc"),
+    "td3": Td3Config(**{**vars(_AFFORDABLE), "name": "td3", "normalisation": "spiral"}),
+    **{name: CrdpgConfig(name=name, **row.changes) for name, row in TABLE_S1.items()},
+}
+_TITLES = {"lstm": "LSTM walk", "dnc": "DNC walk"}
+
+
+def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
+    """Train, and export the policy, and the generator unless it was frozen, with their cards.
+
+    Returns the path of the policy's ONNX file in ``out``, or of the generator's where only that was trained.
+
+    Raises:
+        InvalidInputError: unusable images or generator, or a folder with another run.
+    """
+    torch.set_num_threads(config.threads)
+    run = RunFolder(out, config)
+    images, held_out = _images(config, "train"), _images(config, "validation")
+    torch.manual_seed(config.seed)
+    generator = new_generator(config) if config.generator is None else universal.generator_from_onnx(config.generator)
+    learner = (Td3 if isinstance(config, Td3Config) else Crdpg)(config, generator)
+    checkpoint = run.open(resume)
+    iteration, earlier_s = 0, 0.0
+    if checkpoint is not None:
+        learner.load_state_dict(checkpoint["learner"])
+        iteration, earlier_s = int(checkpoint["iteration"]), float(checkpoint["elapsed_s"])
+        torch.manual_seed(config.seed + iteration)
+    source = TruthSource(images, config.size_px, np.random.default_rng([config.seed, iteration]))
+    validation = (
+        torch.from_numpy(held_out_truths(held_out, config.validation_crops)) if config.validation_crops else None
+    )
+    schedule = Schedule(config.minutes, config.iterations, validate_every_s=config.validate_every_s)
+    means: dict[str, float] = {}
+    begin = time.monotonic() - earlier_s
+    elapsed_s = validated_s = earlier_s
+    while True:
+        progress = schedule.progress(iteration, elapsed_s)
+        while progress < 1 and (len(learner.replay) < config.warm_up or iteration % config.repeats == 0):
+            count = min(config.batch, config.replay)
+            learner.collect(torch.from_numpy(source.draw(count)), progress)
+            if len(learner.replay) >= config.warm_up:
+                break
+        if progress >= 1 or elapsed_s - validated_s > config.validate_every_s:
+            figures = {} if validation is None else {"validation": validation_error(learner, validation)}
+            run.save({"learner": learner.state_dict(), "iteration": iteration, "elapsed_s": elapsed_s})
+            run.log({"iteration": iteration, "seconds": elapsed_s, **means, **figures})
+            validated_s = elapsed_s
+        if progress >= 1:
+            break
+        for name, value in learner.update(iteration, progress).items():
+            means[name] = value if name not in means else 0.99 * means[name] + 0.01 * value
+        iteration += 1
+        elapsed_s = time.monotonic() - begin
+    training = {
+        "config": run.config,
+        "seed": config.seed,
+        "command": f"adaptive-scan train partial-scan --config {config.name} --images DIR",
+        "minutes": round(elapsed_s / 60, 1),
+        "iterations": iteration,
+    }
+    return _export(learner, run, training, images, held_out)
+
+
+def _images(config: CrdpgConfig, split: str) -> ImageSet | None:
+    """Images of a split, scaled down to the region's size where whole fields are asked for."""
+    if config.images is None:
+        if config.field == "full":
+            raise InvalidInputError("Whole fields need a folder of images.")
+        return None
+    images = load_images(config.images, split)
+    if config.field == "crop":
+        return images
+    groups = {name: tuple(scaled_down(i, config.size_px) for i in group) for name, group in images.groups.items()}
+    return dataclasses.replace(images, groups=groups)
+
+
+def scaled_down(image: np.ndarray[typing.Any, np.dtype[np.float32]], side_px: int) -> typing.Any:
+    """The image (H, W) with ``side_px`` on its shorter side."""
+    scale = side_px / min(image.shape)
+    width, height = (max(side_px, round(length * scale)) for length in image.shape[::-1])
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+
+
+@torch.no_grad()
+def validation_error(learner: Crdpg, truths: torch.Tensor) -> float:
+    """Mean squared error of completions of truths (B, H, W) along the target actor's paths."""
+    learner.generator.eval()
+    errors = []
+    for batch in truths.to(learner.device).split(25):
+        walk = learner.walk(batch, 0.0)
+        size_px = (batch.shape[1], batch.shape[2])
+        image = completed(learner.generator, walk.values, walk.positions, size_px, nearest=True)
+        errors.append((image - batch).square().mean(dim=(1, 2)))
+    learner.generator.train(learner.generator_optimizer is not None)
+    return float(torch.cat(errors).mean())
+
+
+def _export(
+    learner: Crdpg, run: RunFolder, training: dict[str, typing.Any], images: ImageSet | None, held_out: ImageSet | None
+) -> pathlib.Path:
+    config = learner.config
+    generator = config.generator
+    network = learner.generator.cpu().eval()
+    if learner.generator_optimizer is not None:
+        generator = run.path / "generator.onnx"
+        write_model(generator, _generator_model(network, training, images))
+    learner.target.cpu()
+    if config.examples:
+        truths = held_out_truths(held_out, config.examples, seed=2, size_px=config.size_px)
+        with torch.no_grad():
+            walk = learner.walk(torch.from_numpy(truths), 0.0)
+        draw_examples(run.path / "examples.png", network, truths, list(walk.positions.numpy().astype(np.float64)))
+    if config.network == "spiral":
+        return typing.cast(pathlib.Path, generator)
+    card = policy_export.card_of(
+        f"{_TITLES[config.network]}{learner.suffix}",
+        "Walks from the centre in connected segments, each chosen from what it saw along the ones before.",
+        training,
+        images,
+        learner.sees_remaining,
+    )
+    actor = learner.actor
+    onnx = policy_export.policy_onnx(actor, actor.state_size, learner.sees_remaining)
+    path = run.path / f"partial_scan_policy_{config.network}.onnx"
+    return policy_export.write_scored(
+        path, onnx, card, typing.cast(pathlib.Path, generator), held_out, config.scored_crops
+    )
+
+
+def _generator_model(network: nn.Module, training: dict[str, typing.Any], images: ImageSet | None) -> bytes:
+    is_paper = isinstance(network, PaperGenerator)
+    card = model_card.ModelCard(
+        kind="partial_scan_generator",
+        name="Paper's generator" if is_paper else "Cooperating generator",
+        description="Completes partial scans; trained together with a policy.",
+        size_multiple=PAPER_SIZE_MULTIPLE if is_paper else SIZE_MULTIPLE,
+        values=model_card.STANDARDISED,
+        trained_on=described(images),
+        training=training,
+        licence="GPL-3.0-or-later",
+        sources=(policy_export.PAPER, *(() if images is None else images.sources)),
+    )
+    if is_paper:
+        free = {2: "H", 3: "W"}
+        example = {"partial": torch.zeros(1, 2, 96, 96)}
+        onnx = to_onnx(network, example, ("image",), {"partial": free, "image": free})
+    else:
+        onnx = universal.export(typing.cast(typing.Any, network))
+    return model_card.write_card(onnx, card)

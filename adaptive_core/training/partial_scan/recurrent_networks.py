@@ -1,0 +1,195 @@
+"""Recurrent networks of actor and critic: deep LSTMs with skips and differentiable neural computers (Ede 2021, S1).
+
+A network maps an input (B, I) and its state (B, S), zeros at the start, to an output (B, O) and the next state. The
+state is one flat tensor, whatever it holds, so that a replay, a target network and an exported model handle all
+networks alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A dense layer as in the paper: weights of a truncated normal distribution, of SD ``inputs^-1/2``; zero biases."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    sd = inputs**-0.5
+    nn.init.trunc_normal_(layer.weight, 0.0, sd, -2 * sd, 2 * sd)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Recurrent(nn.Module):
+    """What all networks of this file share.
+
+    Attributes:
+        state_sizes: lengths of the parts of the state.
+        output_size: length O of the output.
+    """
+
+    state_sizes: list[int]
+    output_size: int
+
+    @property
+    def state_size(self) -> int:
+        """Length S of the state."""
+        return sum(self.state_sizes)
+
+
+class LstmCell(Recurrent):
+    """A long short-term memory (Hochreiter and Schmidhuber 1997) with a bias of 1 on the forget gate.
+
+    With ``projection`` the hidden units are projected linearly to that many, which are output and fed back (Jia et al.
+    2017; Ede 2021, fig. S2c); 0 leaves them.
+    """
+
+    def __init__(self, inputs: int, hidden: int, projection: int = 0) -> None:
+        super().__init__()
+        self.output_size = projection or hidden
+        self.state_sizes = [self.output_size, hidden]
+        self.gates = linear(inputs + self.output_size, 4 * hidden)
+        self.project = linear(hidden, projection, bias=False) if projection else None
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map (B, I) and (B, S) to (B, O) and (B, S)."""
+        h, c = torch.split(state, self.state_sizes, dim=1)
+        i, f, g, o = self.gates(torch.cat([x, h], dim=1)).chunk(4, dim=1)
+        c = torch.sigmoid(f + 1.0) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        h = h if self.project is None else self.project(h)
+        return h, torch.cat([h, c], dim=1)
+
+
+class DeepLstm(Recurrent):
+    """Two LSTM layers; the input skips to the second, and the first to the output (Ede 2021, fig. S1a)."""
+
+    def __init__(self, inputs: int, hidden: int = 128, projection: int = 0) -> None:
+        super().__init__()
+        self.first = LstmCell(inputs, hidden, projection)
+        self.second = LstmCell(inputs + self.first.output_size, hidden, projection)
+        self.output_size = self.first.output_size + self.second.output_size
+        self.state_sizes = [self.first.state_size, self.second.state_size]
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map (B, I) and (B, S) to (B, O) and (B, S)."""
+        first, second = torch.split(state, self.state_sizes, dim=1)
+        h1, first = self.first(x, first)
+        h2, second = self.second(torch.cat([x, h1], dim=1), second)
+        return torch.cat([h1, h2], dim=1), torch.cat([first, second], dim=1)
+
+
+class Memory(Recurrent):
+    """The external memory of a differentiable neural computer, with one write head (Graves et al. 2016, Methods).
+
+    State: the memory (slots x word), usage (slots), the last write weights (slots), precedence (slots), the temporal
+    links (slots x slots), and the last read weights (reads x slots).
+    """
+
+    def __init__(self, inputs: int, slots: int = 16, word: int = 64, reads: int = 4) -> None:
+        super().__init__()
+        self.slots, self.word, self.reads = slots, word, reads
+        self.state_sizes = [slots * word, slots, slots, slots, slots * slots, reads * slots]
+        self.output_size = reads * word
+        # Write vector, erase vector and write key; read keys; key strengths; allocation and write gates; free gates;
+        # read modes.
+        self.interface_sizes = [word, word, word, reads * word, 1, reads, 1, 1, reads, 3 * reads]
+        self.interface = linear(inputs, sum(self.interface_sizes))
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map the controller's output (B, I) and the state (B, S) to the words read (B, reads * word) and the state."""
+        memory, usage, written, precedence, links, read = torch.split(state, self.state_sizes, dim=1)
+        memory = memory.view(-1, self.slots, self.word)
+        links = links.view(-1, self.slots, self.slots)
+        read = read.view(-1, self.reads, self.slots)
+        (
+            write_vector,
+            erase,
+            write_key,
+            read_keys,
+            write_strength,
+            read_strengths,
+            allocation_gate,
+            write_gate,
+            free,
+            modes,
+        ) = torch.split(self.interface(x), self.interface_sizes, dim=1)
+        usage = self.used(usage, written, torch.sigmoid(free), read)
+        content = self.addressed(memory, write_key[:, None], write_strength)[:, 0]
+        chosen = torch.sigmoid(allocation_gate)
+        written = torch.sigmoid(write_gate) * (chosen * self.allocation(usage) + (1 - chosen) * content)
+        kept = 1 - written[:, :, None] * torch.sigmoid(erase)[:, None]
+        memory = memory * kept + written[:, :, None] * write_vector[:, None]
+        links = self.linked(links, written, precedence)
+        precedence = (1 - written.sum(dim=1, keepdim=True)) * precedence + written
+        backward, forward = read @ links, read @ links.transpose(1, 2)
+        content = self.addressed(memory, read_keys.view(-1, self.reads, self.word), read_strengths)
+        ways = torch.stack([backward, content, forward], dim=3)
+        read = (ways * torch.softmax(modes.view(-1, self.reads, 1, 3), dim=3)).sum(dim=3)
+        parts = [memory, usage, written, precedence, links, read]
+        return (read @ memory).flatten(1), torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    @staticmethod
+    def used(usage: torch.Tensor, written: torch.Tensor, free: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """Usage (B, slots) after the last write, less what the free gates (B, reads) let go of what was read."""
+        retention = (1 - free[:, :, None] * read).prod(dim=1)
+        return (usage + written - usage * written) * retention
+
+    @staticmethod
+    def allocation(usage: torch.Tensor) -> torch.Tensor:
+        """Weights (B, slots) that prefer the slots used least: each takes what those used less than it leave."""
+        usage = 1e-6 + (1 - 1e-6) * usage
+        slot = torch.arange(usage.shape[1], device=usage.device)
+        u, v = usage[:, :, None], usage[:, None]
+        # The order replaces a sort; the first of equal slots comes first.
+        before = (v < u) | ((v == u) & (slot[None, None, :] < slot[None, :, None]))
+        left = torch.exp((before.to(usage.dtype) * torch.log(v)).sum(dim=2))
+        return (1 - usage) * left
+
+    @staticmethod
+    def addressed(memory: torch.Tensor, keys: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
+        """Weights (B, heads, slots) of slots by the cosine between their words and keys (B, heads, word)."""
+        norms = (memory.square().sum(dim=2)[:, None] * keys.square().sum(dim=2, keepdim=True) + 1e-6).sqrt()
+        cosine = keys @ memory.transpose(1, 2) / norms
+        return torch.softmax(cosine * (1 + functional.softplus(strengths))[:, :, None], dim=2)
+
+    @staticmethod
+    def linked(links: torch.Tensor, written: torch.Tensor, precedence: torch.Tensor) -> torch.Tensor:
+        """Temporal links (B, slots, slots): element ``i, j`` tells how far slot i was written right after slot j."""
+        row, column = written[:, :, None], written[:, None]
+        links = (1 - row - column) * links + row * precedence[:, None]
+        return links * (1 - torch.eye(links.shape[1], dtype=links.dtype, device=links.device))
+
+
+class Dnc(Recurrent):
+    """A differentiable neural computer: a deep LSTM that controls an external memory (Graves et al. 2016)."""
+
+    def __init__(self, inputs: int, hidden: int = 128, slots: int = 16, word: int = 64, reads: int = 4) -> None:
+        super().__init__()
+        self.controller = DeepLstm(inputs + reads * word, hidden)
+        self.memory = Memory(self.controller.output_size, slots, word, reads)
+        self.output_size = self.controller.output_size + self.memory.output_size
+        self.state_sizes = [self.controller.state_size, self.memory.state_size, self.memory.output_size]
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map (B, I) and (B, S) to (B, O) and (B, S)."""
+        controller, memory, words = torch.split(state, self.state_sizes, dim=1)
+        out, controller = self.controller(torch.cat([x, words], dim=1), controller)
+        words, memory = self.memory(out, memory)
+        return torch.cat([out, words], dim=1), torch.cat([controller, memory, words], dim=1)
+
+
+def unroll(network: nn.Module, inputs: torch.Tensor, state_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run a network over sequences of inputs (B, T, I) from a state of zeros.
+
+    Returns the outputs (B, T, O), and the states *before* each step (B, T, S).
+    """
+    state = inputs.new_zeros(len(inputs), state_size)
+    outputs, states = [], []
+    for x in inputs.unbind(dim=1):
+        states.append(state)
+        out, state = network(x, state)
+        outputs.append(out)
+    return torch.stack(outputs, dim=1), torch.stack(states, dim=1)

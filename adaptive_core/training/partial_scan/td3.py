@@ -1,0 +1,58 @@
+"""A recurrent TD3 (Fujimoto et al. 2018) for partial scans: CRDPG with its modern remedies.
+
+Beside :mod:`crdpg`: two critics, of whose target predictions the worse one counts; target actions that are turned by
+clipped noise, so that critics stay smooth in them; an actor and targets that move at every second iteration only; the
+remaining budget as an input; and errors relative to those of the spiral on the same image, which takes out of the loss
+what is due to the image. The future work that Ede (2021) names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from adaptive_core.training.partial_scan.actor_critic import Critic
+from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, step_from
+from adaptive_core.training.partial_scan.environment import turned
+
+
+@dataclasses.dataclass(frozen=True)
+class Td3Config(CrdpgConfig):
+    """Arguments beyond CRDPG's.
+
+    Attributes:
+        smoothing_rad: standard deviation by which target actions are turned.
+        smoothing_limit_rad: largest turn.
+        actor_every: iterations from one step of actor and targets to the next.
+    """
+
+    normalisation: str = "spiral"
+    smoothing_rad: float = 0.2
+    smoothing_limit_rad: float = 0.5
+    actor_every: int = 2
+
+
+class Td3(Crdpg):
+    """The networks of one training by TD3."""
+
+    critics = 2
+    sees_remaining = True
+    suffix = ", TD3"
+    config: Td3Config
+
+    def values_ahead(
+        self, observation: torch.Tensor, actions: torch.Tensor, critic_states: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """The worse of the two target critics' predictions (B, T) for turned target actions (B, T, 2)."""
+        limit = self.config.smoothing_limit_rad
+        angle = (self.config.smoothing_rad * torch.randn(actions.shape[:2], device=actions.device)).clamp(-limit, limit)
+        inputs = Critic.inputs(observation, turned(actions, angle))
+        critics = self._critics(self.target)
+        predicted = [step_from(critic, inputs, states) for critic, states in zip(critics, critic_states, strict=True)]
+        # Losses, not rewards: the worse prediction is the larger one.
+        return torch.stack(predicted).amax(dim=0)
+
+    def moves_actor(self, iteration: int) -> bool:
+        """Whether actor and targets move in this iteration."""
+        return iteration % self.config.actor_every == 0
