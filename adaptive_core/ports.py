@@ -5,6 +5,7 @@ Adapters (Nion Swift, recorded data, tests) implement these; the loops know noth
 
 from __future__ import annotations
 
+import collections.abc
 import contextlib
 import dataclasses
 import typing
@@ -246,4 +247,14 @@ class SimulatedSpecimen(typing.Protocol):
 
     def truth(self, frame_parameters: typing.Any, channel_index: int = 0) -> ImageArray:
         """The noise-free image that a whole scan with these frame parameters would approach (height, width)."""
+        ...
+
+    def phase(
+        self, frame_parameters: typing.Any, transfer: collections.abc.Callable[[FloatArray], FloatArray]
+    ) -> ImageArray | None:
+        """The true phase (height, width), rad, at the positions of a whole scan with these frame parameters.
+
+        ``transfer`` says how much of each spatial frequency (1/A) is wanted. None for a specimen whose potential is
+        not known.
+        """
         ...

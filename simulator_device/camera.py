@@ -1,4 +1,7 @@
-"""The simulated instrument's camera, which shows the bright-field disk as its diffraction shift really moves it."""
+"""The simulated instrument's camera: the bright-field disk as its diffraction shift really moves it.
+
+Where the specimen's potential is known the disk holds the diffraction pattern of the place where the beam is.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from nion.device_kit import CameraDevice
 from nion.instrumentation import stem_controller
 from nion.utils import Geometry
 
+from adaptive_core.dose import electrons
 from adaptive_core.ports import ImageArray
 from adaptive_core.simulation.disk_image import (
     SpecimenContrast,
@@ -23,6 +27,7 @@ from adaptive_core.simulation.disk_image import (
     expected_disk,
     expose,
 )
+from adaptive_core.simulation.ptychography_probe import Optics
 from adaptive_core.simulation.settings import InstrumentSettings
 from adaptive_core.simulation.shift_world import (
     HALF_SCREEN_PX,
@@ -32,6 +37,7 @@ from adaptive_core.simulation.shift_world import (
     draw_worlds,
 )
 from simulator_device.instrument import SENSOR_PX, Column
+from simulator_device.scan_device import ScanDevice
 
 CAMERA_ID = "adaptive_simulator_camera"
 RAD_PER_PX = 0.4e-3  # at the camera length of 0.1 m, without binning
@@ -53,14 +59,14 @@ class CameraState:
     Attributes:
         beam_current_pa: beam current.
         blanked: no beam.
-        convergence_rad: convergence semi-angle.
+        optics: beam energy, convergence semi-angle and defocus.
         camera_length_m: effective camera length.
         shift_rad: (y, x), value of the control that moves the disk.
     """
 
     beam_current_pa: float
     blanked: bool
-    convergence_rad: float
+    optics: Optics
     camera_length_m: float
     shift_rad: tuple[float, float]
 
@@ -77,7 +83,7 @@ def camera_state(column: Column) -> CameraState:
     return CameraState(
         beam_current_pa=beam.current_pa,
         blanked=beam.blanked,
-        convergence_rad=column.value("ConvergenceAngle"),
+        optics=column.optics,
         camera_length_m=column.instrument.GetVal("CameraLength"),
         shift_rad=column.point(next(has_control, SHIFT_CONTROLS[0])),
     )
@@ -115,8 +121,9 @@ class DiskPosition:
 class CameraSimulator(CameraDevice.CameraSimulatorLike):
     """Draws the frames of the camera from the state of the column."""
 
-    def __init__(self, column: Column, settings: InstrumentSettings) -> None:
+    def __init__(self, column: Column, settings: InstrumentSettings, scan_device: ScanDevice) -> None:
         self._column = column
+        self._scan_device = scan_device
         self._lock = threading.Lock()
         self.restart(settings)
 
@@ -148,8 +155,9 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
         scan_context: stem_controller.ScanContext,
         probe_position: Geometry.FloatPoint | None,
     ) -> DataAndMetadata.DataAndMetadata:
-        """A frame with the beam as it is now."""
+        """A frame with the beam as it is now, where the scan device has put it."""
         binning = binning_shape.height
+        self._scan_device.expose(exposure_s)
         with self._lock:
             frame = self._render(camera_state(self._column), exposure_s, binning)
         top, left = readout_area.top // binning, readout_area.left // binning
@@ -164,11 +172,19 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
         side = SENSOR_PX // binning
         rad_per_px = state.rad_per_px * binning
         y, x = (angle / rad_per_px + side / 2 for angle in self._position.next_frame(state.shift_rad))
-        radius = disk_radius_px(state.convergence_rad * 1e3, rad_per_px * 1e3)
         camera = self._settings.model((side, side))
-        mean = None if state.blanked else expected_disk((y, x), radius, camera, self._contrast)
-        electrons = electrons_per_px(state.beam_current_pa, exposure_s, radius)
-        return expose(mean, electrons, camera, self._rng) * np.float32(COUNTS_PER_ELECTRON)
+        potential = self._scan_device.microscope.specimen.potential
+        mean: ImageArray | None = None
+        if potential is None:
+            radius = disk_radius_px(state.optics.convergence_mrad, rad_per_px * 1e3)
+            mean = None if state.blanked else expected_disk((y, x), radius, camera, self._contrast)
+            scale = electrons_per_px(state.beam_current_pa, exposure_s, radius)
+        else:
+            if not state.blanked:
+                middle = y - 0.5, x - 0.5
+                mean = potential.pattern(self._scan_device.probe_nm, state.optics, rad_per_px * 1e3, side, middle)
+            scale = electrons(state.beam_current_pa, exposure_s * 1e6)
+        return expose(mean, scale, camera, self._rng) * np.float32(COUNTS_PER_ELECTRON)
 
 
 class Camera(CameraDevice.Camera):
@@ -178,9 +194,9 @@ class Camera(CameraDevice.Camera):
     that it does not take the place of the other's cameras.
     """
 
-    def __init__(self, column: Column, settings: InstrumentSettings, is_secondary: bool) -> None:
-        self.frames = CameraSimulator(column, settings)
-        camera_type = "adaptive_simulator" if is_secondary else "ronchigram"
+    def __init__(self, column: Column, settings: InstrumentSettings, scan_device: ScanDevice) -> None:
+        self.frames = CameraSimulator(column, settings, scan_device)
+        camera_type = "adaptive_simulator" if scan_device.scan_device_is_secondary else "ronchigram"
         super().__init__(CAMERA_ID, camera_type, "Adaptive Simulator Camera", self.frames, column.instrument)
 
     @property

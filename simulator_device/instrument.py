@@ -12,6 +12,7 @@ from nion.instrumentation import stem_controller
 from nion.utils import Event, Geometry
 
 from adaptive_core.simulation.microscope import Beam
+from adaptive_core.simulation.ptychography_probe import Optics
 from adaptive_core.simulation.settings import InstrumentSettings
 
 INSTRUMENT_ID = "adaptive_simulator_instrument"
@@ -202,6 +203,19 @@ class Column:
     def value(self, name: str) -> float:
         """A control of the controller in charge, else the instrument's own."""
         return self._value(name, self.instrument.GetVal(name))
+
+    @property
+    def optics(self) -> Optics:
+        """The illumination now. Raises InvalidInputError for one that no microscope has."""
+        return Optics(self.value("EHT") * 1e-3, self.value("ConvergenceAngle") * 1e3, -self.value("C10") * 1e10)
+
+    def illuminate(self, optics: Optics) -> None:
+        """Set beam energy, convergence angle and defocus, of the controller in charge too where it has them."""
+        values = {"EHT": optics.energy_kev * 1e3, "ConvergenceAngle": optics.convergence_mrad * 1e-3}
+        for name, value in {**values, "C10": -optics.defocus_A * 1e-10}.items():
+            self.instrument.SetVal(name, value)
+            if self.controller is not self.instrument and self.controller.TryGetVal(name)[0]:
+                self.controller.SetVal(name, value)
 
     @property
     def beam(self) -> Beam:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import logging
 import os
 import typing
 
+import numpy as np
 from nion.instrumentation import scan_base, stem_controller
 from nion.swift import Application
 from nion.utils import Registry
 
-from adaptive_core.ports import ImageArray
-from adaptive_core.simulation.builtin_specimens import BUILTIN_NAMES, builtin_specimen
+from adaptive_core.ports import FloatArray, ImageArray
 from adaptive_core.simulation.microscope import Microscope
 from adaptive_core.simulation.settings import CameraSettings, Delivered, InstrumentSettings
 from simulator_device.camera import Camera, CameraModule
@@ -20,7 +21,7 @@ from simulator_device.instrument import Column, Instrument
 from simulator_device.scan_device import ScanDevice
 from simulator_device.scan_module import ScanModule
 from simulator_device.scan_parameters import raster_of
-from simulator_device.specimen_source import load_specimen
+from simulator_device.specimen_source import NAMES, load_specimen
 
 SWITCH = "ADAPTIVE_SIMULATOR"
 """Environment variable: 1 attaches the simulator even beside real hardware, 0 never; unset, only beside simulators."""
@@ -52,11 +53,11 @@ class Simulator:
         self.instrument = Instrument()
         self._column = Column(self.instrument, controller or self.instrument)
         settings = InstrumentSettings()
-        self._microscope = Microscope(builtin_specimen(BUILTIN_NAMES[0]), settings)
+        self._microscope = Microscope(load_specimen(NAMES[0]), settings)
         self.scan_device = ScanDevice(self._column, self._microscope, self.is_secondary)
         stem_id = instrument_id(self._column.controller)
         self.scan_module = ScanModule(stem_id, self.scan_device, self.field_of_view_nm)
-        self.camera = Camera(self._column, settings, self.is_secondary)
+        self.camera = Camera(self._column, settings, self.scan_device)
         self.camera_module = CameraModule(stem_id, self.camera, self.is_secondary)
 
     # registration
@@ -83,16 +84,20 @@ class Simulator:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the built-in specimens."""
-        return BUILTIN_NAMES
+        return NAMES
 
     def load(self, source: str, pixel_size_nm: float | None = None) -> None:
         """Put a built-in specimen, by name, or an image file into the instrument, and set the scan to show it.
+
+        A specimen made of atoms also sets beam energy and convergence angle as suits it, and focuses.
 
         Call it on Swift's main thread. Raises InvalidInputError, and leaves everything as it was, if it cannot be read.
         """
         specimen = load_specimen(source, pixel_size_nm)
         self.scan_device.insert(specimen)
         self.scan_module.show(specimen.view_nm)
+        if specimen.potential is not None:
+            self._column.illuminate(specimen.potential.optics)
 
     def truth(self, frame_parameters: scan_base.ScanFrameParameters, channel_index: int = 0) -> ImageArray:
         """Expected counts of the whole scan, or subscan, with these frame parameters (height, width), float32.
@@ -101,6 +106,19 @@ class Simulator:
         """
         geometry = raster_of(frame_parameters)
         return self._microscope.truth(geometry, frame_parameters.pixel_time_us, channel_index, self._column.beam)
+
+    def phase(
+        self,
+        frame_parameters: scan_base.ScanFrameParameters,
+        transfer: collections.abc.Callable[[FloatArray], FloatArray],
+    ) -> ImageArray | None:
+        """True phase at each position of these frame parameters; see SimulatedSpecimen."""
+        potential = self._microscope.specimen.potential
+        if potential is None:
+            return None
+        geometry = raster_of(frame_parameters)
+        on_specimen = geometry.positions_nm() - np.array(self._column.beam.stage_nm)
+        return potential.seen_through(transfer).phase(on_specimen, self._column.optics).reshape(geometry.shape)
 
     # SimulatedInstrument
 

@@ -216,6 +216,26 @@ class ScanDevice(scan_base.ScanDevice):
             self._count_idle()
             self._parked_nm = None if at is None else (float(at[0]), float(at[1]))
 
+    @property
+    def probe_nm(self) -> Point:
+        """Where the beam is on the specimen now, ``(y, x)``."""
+        with self._lock:
+            frame = self._frame
+            if frame is None or frame.cancelled:
+                y, x = self._parked_nm or self._resting_nm
+            else:
+                at = self._clock_pixels - 1 if frame.clocked else frame.exposure.done
+                y, x = self._position_nm(frame, at)
+            stage_y, stage_x = self._column.beam.stage_nm
+            return y - stage_y, x - stage_x
+
+    def expose(self, exposure_s: float) -> None:
+        """A camera takes a frame: with a gate the standing beam is on the specimen for just as long."""
+        with self._lock:
+            if self.microscope.gated and not self.is_scanning:
+                self._count_idle()
+                self.microscope.stand(exposure_s * 1e6, self._beam, self._parked_nm or self._resting_nm)
+
     # frames
 
     @property
@@ -329,8 +349,7 @@ class ScanDevice(scan_base.ScanDevice):
     def _rest(self, frame: _Frame, since_s: float) -> None:
         exposure = frame.exposure
         exposure.finish()
-        y, x = exposure.geometry.positions_nm(max(exposure.done - 1, 0), max(exposure.done, 1))[0]
-        self._resting_nm = (float(y), float(x))
+        self._resting_nm = self._position_nm(frame, exposure.done - 1)
         self._idle_since_s = since_s
 
     def cancel(self) -> None:
@@ -349,7 +368,7 @@ class ScanDevice(scan_base.ScanDevice):
         self, scan_frame_parameters: scan_base.ScanFrameParameters, *, camera_exposure_ms: float, **kwargs: typing.Any
     ) -> None:
         """Let the camera say when the beam moves on."""
-        scan_frame_parameters.set_parameter("pixel_time_us", min(5120000, int(1000 * camera_exposure_ms * 0.75)))
+        scan_frame_parameters.set_parameter("pixel_time_us", min(5120000.0, 1000 * camera_exposure_ms))
         scan_frame_parameters.set_parameter("external_clock_wait_time_ms", 20000)
         scan_frame_parameters.set_parameter("external_clock_mode", 1)
 
@@ -367,14 +386,20 @@ class ScanDevice(scan_base.ScanDevice):
         with self._lock:
             if not self._frame:
                 return Geometry.FloatPoint(0.5, 0.5)
-            geometry, context = self._frame.exposure.geometry, context_of(self._parameters)
-            pixel = min(max(self._clock_pixels - 1, 0), geometry.count - 1)
-            y, x = geometry.positions_nm(pixel, pixel + 1)[0]
+            context = context_of(self._parameters)
+            y, x = self._position_nm(self._frame, self._clock_pixels - 1)
             offset = Geometry.FloatPoint(y - context.center_nm[0], x - context.center_nm[1]).rotate(
                 -context.rotation_rad
             )
             height, width = (n * context.pixel_nm for n in context.size_px)
             return Geometry.FloatPoint(offset.y / height + 0.5, offset.x / width + 0.5)
+
+    @staticmethod
+    def _position_nm(frame: _Frame, index: int) -> Point:
+        geometry = frame.exposure.geometry
+        pixel = min(max(index, 0), geometry.count - 1)
+        y, x = geometry.positions_nm(pixel, pixel + 1)[0]
+        return float(y), float(x)
 
     # recent frames
 

@@ -2,11 +2,11 @@
 
 Layout (format version 1; y before x everywhere)::
 
-    /patterns         (p, d, d) float32, counts, the direct beam at pixel d // 2
+    /patterns         (p, d, d) float32, electrons, the direct beam at pixel d // 2 and beam_px beyond
     /positions_A      (p, 2) float64, (y, x) in A from the region's top left corner
     /defocus_A        (p,) float64, underfocus positive
     attributes of /   format, format_version, energy_kev, convergence_mrad, defocus_A, cs_mm, mrad_per_px, fov_A (2),
-                      electrons (a pattern, NaN when unknown), saturation (counts, NaN when unknown)
+                      electrons (a pattern, NaN when unknown), saturation (counts, NaN when unknown), beam_px (2)
     /ptychodus/dp     the patterns once more (a link), with probe_position_y_m and probe_position_x_m (p,) in m from
                       the region's middle and the attributes lambda_nm, pixel_height_m, pixel_width_m of the object's
                       sampling: the layout that pty-chi's and Ptychodus' loaders read
@@ -49,6 +49,7 @@ def write_scan(path: pathlib.Path, data: ScanData) -> None:
                 fov_A=np.asarray(calibration.fov_A),
                 electrons=math.nan if calibration.electrons is None else calibration.electrons,
                 saturation=math.nan if calibration.saturation is None else calibration.saturation,
+                beam_px=np.asarray(calibration.beam_px),
             )
             patterns = file.create_dataset("patterns", data=data.patterns, compression="gzip", compression_opts=1)
             file["positions_A"] = data.positions_A
@@ -77,13 +78,18 @@ def read_scan(path: pathlib.Path) -> ScanData:
             patterns = np.asarray(file["patterns"], dtype=np.float32)
             positions, defocus = np.asarray(file["positions_A"]), np.asarray(file["defocus_A"])
             height, width = (float(length) for length in attributes["fov_A"])
-            known = {name: float(attributes[name]) for name in ("electrons", "saturation")}
+            electrons, saturation = (
+                None if math.isnan(value := float(attributes[name])) else value for name in ("electrons", "saturation")
+            )
+            beam_y, beam_x = (float(place) for place in attributes["beam_px"])
             calibration = Calibration(
                 optics,
                 float(attributes["mrad_per_px"]),
                 patterns.shape[-1],
                 (height, width),
-                **{name: None if math.isnan(value) else value for name, value in known.items()},
+                electrons,
+                saturation,
+                (beam_y, beam_x),
             )
     except (OSError, KeyError) as error:
         raise InvalidInputError(f"{path.name} cannot be read as a ptychographic scan: {error}.") from error

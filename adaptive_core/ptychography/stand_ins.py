@@ -100,8 +100,9 @@ class RecordedScanner(StandIn):
             raise InvalidInputError("Recorded data have one defocus; it cannot be set.")
         height, width = self.setup.size_px
         index = np.clip(np.floor(positions), 0, (height - 1, width - 1)).astype(np.intp)
+        middles = np.asarray(index + 0.5, dtype=np.float64)
         time_us = len(positions) * self.setup.exposure_us
-        return DiffractionMeasurement(self._patterns_at(index), index + 0.5, time_us, self._beam_px)
+        return DiffractionMeasurement(self._patterns_at(index), middles, time_us, self._beam_px)
 
     def _patterns_at(self, index: npt.NDArray[np.intp]) -> RealArray:
         return np.asarray(self._patterns[index[:, 0], index[:, 1]], dtype=np.float32)

@@ -222,7 +222,12 @@ class Microscope:
 
     def idle(self, time_us: float, beam: Beam, position_nm: Point | None) -> None:
         """The beam stood still for a while, at ``position_nm`` of the scan plane if that is known."""
-        if beam.blanked or self.gated:
+        if not self.gated:
+            self.stand(time_us, beam, position_nm)
+
+    def stand(self, time_us: float, beam: Beam, position_nm: Point | None) -> None:
+        """The beam is on for a while, gated or not, at ``position_nm`` of the scan plane if that is known."""
+        if beam.blanked:
             return
         received = electrons(beam.current_pa, time_us)
         self.count_electrons(idle=received)

@@ -21,6 +21,7 @@ import scipy.fft
 import scipy.ndimage
 
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.simulation.projected_potential import ProjectedPotential
 
 FloatArray = npt.NDArray[np.float64]
 ImageArray = npt.NDArray[np.float32]
@@ -58,6 +59,7 @@ class Specimen:
         pixel_size_nm: pixel size of ``fractions``.
         view_nm: field of view that shows it well.
         calibrated: whether the pixel size is known; False if it is assumed.
+        potential: from which diffraction patterns follow; None for a specimen of which only images are known.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Specimen:
     pixel_size_nm: float
     view_nm: float
     calibrated: bool = True
+    potential: ProjectedPotential | None = None
     _blurred: collections.OrderedDict[tuple[int, float], ImageArray] = dataclasses.field(
         init=False, repr=False, default_factory=collections.OrderedDict
     )

@@ -2,8 +2,8 @@
 
 The probe is put on one position after another, as every scan device of Swift allows, and the camera takes a frame of
 its own at each: one that begins after the probe has arrived. In between the beam is blanked, or waits outside the
-region. Frames become patterns of electrons: the dark level is subtracted, the square around the bright-field disk is
-cut out and binned.
+region; a device whose blanker follows the exposures says so by ``supports_beam_gate``. Frames become patterns of
+electrons: the dark level is subtracted, the square around the bright-field disk is cut out and binned.
 """
 
 from __future__ import annotations
@@ -139,8 +139,9 @@ class SwiftDiffractionScanner:
         if settings.exposure_ms is not None:
             self._camera.set_exposure(settings.exposure_ms)
         self._cut, mrad_per_px = self._pattern_cut(optics)
-        self._counts_per_electron = settings.counts_per_electron or camera.get_counts_per_electron() or 1.0
-        self.abilities = DiffractionAbilities(control is not None, self._make_beam().blanks)
+        self._counts_per_electron = settings.counts_per_electron or _counts_per_electron(camera) or 1.0
+        self._gates = bool(getattr(scan.scan_device, "supports_beam_gate", False))
+        self.abilities = DiffractionAbilities(control is not None, self._gates or self._make_beam().blanks)
         self.setup = DiffractionSetup(
             size_px=region.size_px,
             pixel_size_nm=region.pixel_size_nm,
@@ -198,6 +199,9 @@ class SwiftDiffractionScanner:
             _show_context(stem, self._context)
             stack.push(putting_back(self.device_id, "the beam", beam.rest))
             beam.rest()
+            if self._gates:
+                stack.push(putting_back(self.device_id, "the beam's gate", functools.partial(self._set_gate, False)))
+                self._set_gate(True)
             self._control_before = control_value(stem, self._settings.defocus_control or "")
             if self._control_before is not None:
                 before = functools.partial(self._set_defocus_control, self._control_before)
@@ -291,10 +295,14 @@ class SwiftDiffractionScanner:
         if self._centre_px is None:
             self._centre_px = bright_field_disk(stack.mean(0)).centre_px
         patterns, beam_px = self._cut.patterns(stack, self._centre_px)
-        exposed_us = 0.0 if self._beam is None else self._beam.exposed_us - before_us
         # A simulator may be faster than the beam that it simulates.
-        exposed_us = max(exposed_us, len(frames) * self.setup.exposure_us)
+        exposed_us = len(frames) * self.setup.exposure_us
+        if not self._gates and self._beam is not None:
+            exposed_us = max(exposed_us, self._beam.exposed_us - before_us)
         return DiffractionMeasurement(patterns, positions[: len(frames)], exposed_us, beam_px)
+
+    def _set_gate(self, on: bool) -> None:
+        self._scan.scan_device.set_beam_gate(on)  # type: ignore[attr-defined]
 
     def _set_defocus(self, defocus_nm: float | None) -> None:
         if defocus_nm is None:
@@ -357,6 +365,13 @@ class SwiftDiffractionScanner:
 def _show_context(stem: stem_controller.STEMController, context: scan_base.ScanFrameParameters) -> None:
     """Let Swift's probe positions be fractions of this context, whichever scan was the last."""
     stem._update_scan_context(context.pixel_size, context.center_nm, context.fov_nm, context.rotation_rad)
+
+
+def _counts_per_electron(camera: camera_base.CameraHardwareSource) -> float | None:
+    """Of the camera's calibration; None where it has none."""
+    get = getattr(camera, "get_counts_per_electron", None)
+    value = get() if get is not None else None
+    return float(value) if value else None
 
 
 def _needed(what: str, value: float | None, stem: stem_controller.STEMController, control: str, scale: float) -> float:
