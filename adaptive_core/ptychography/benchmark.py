@@ -1,7 +1,4 @@
-"""Position sets against each other, on regions that were never trained on, by two protocols.
-
-``paper``: the papers' reconstruction, five plain iterations with one small fixed step, everything in focus.
-``honest``: the good reconstruction, each set with its own tuned number of epochs and its own best defocus.
+"""Position sets against each other, on regions that were never trained on, by two protocols (:mod:`protocols`).
 
 Q is the relative gain in SSIM over the sparse grid of the same protocol and dose; it is given for the SSIM against the
 reconstruction from the full data, as in the papers, and against the true potential.
@@ -12,60 +9,43 @@ from __future__ import annotations
 import collections.abc
 import concurrent.futures
 import dataclasses
-import functools
 import math
 import multiprocessing
+import pathlib
 import typing
 
 import numpy as np
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import ModelLibrary
-from adaptive_core.ptychography import episode, metrics, positions, reconstruction
-from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED
+from adaptive_core.ptychography import metrics, protocols
+from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED, full_image
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
-from adaptive_core.ptychography.policy import OnnxPolicy, Policy, StaticPolicy, TwoPassPolicy
-from adaptive_core.ptychography.reconstruction import Reconstruction
-from adaptive_core.ptychography.scan_data import ScanData
-from adaptive_core.ptychography.stand_ins import SimulatedScanner
-from adaptive_core.simulation.ptychography_probe import FloatArray
+from adaptive_core.ptychography.policy import OnnxPolicy
+from adaptive_core.ptychography.protocols import BASELINE, DEFOCUSED, DOSES, PROTOCOLS
 
-Scores = dict[tuple[float, str], dict[str, float]]
+Cell = dict[str, typing.Any]
+Work = collections.abc.Callable[[Cell, pathlib.Path], Cell]
+Runner = collections.abc.Callable[[Work, collections.abc.Sequence[Cell]], collections.abc.Sequence[Cell]]
+"""Does every cell and returns its results; a sweep on a cluster is one."""
 
-PROTOCOLS = ("paper", "honest")
-BASELINE = "sparse_grid"
-DOSES: collections.abc.Mapping[str, tuple[float, ...]] = {"paper": (1.0,), "honest": (0.1, 1.0)}
-"""Fractions of the papers' dose at which each protocol compares."""
+Scores = dict[tuple[float, str], list[dict[str, float]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-    """What was found to suit a position set: defocus (A; None for what the policy says) and epochs."""
+def in_processes(jobs: int) -> Runner:
+    """Cells in so many processes of this machine."""
+    if jobs < 1:
+        raise InvalidInputError(f"A benchmark needs 1 job or more, not {jobs}.")
 
-    defocus_A: float | None
-    epochs: int
+    def run_all(work: Work, cells: collections.abc.Sequence[Cell]) -> list[Cell]:
+        folders = [pathlib.Path()] * len(cells)
+        if jobs == 1:
+            return list(map(work, cells, folders))
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            return list(pool.map(work, cells, folders))
 
-
-TUNED: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
-"""By specimen, dose and position set, where :func:`tune` found something else than the default."""
-DEFAULT_TUNED: collections.abc.Mapping[float, Tuned] = {0.1: Tuned(120.0, 5), 1.0: Tuned(120.0, 8)}
-TUNING_SEED = 900_000
-TUNING_DEFOCUS_A = (0.0, 20.0, 50.0, 80.0, 100.0, 120.0, 140.0, 160.0, 200.0)
-TUNING_EPOCHS = (4, 5, 6, 8, 12, 20)
-
-
-def _jittered(seed: int) -> collections.abc.Callable[[int, positions.Region], FloatArray]:
-    return lambda count, fov_A: positions.random(count, fov_A, np.random.default_rng(seed))
-
-
-def policies(defocus_A: float | None, seed: int) -> dict[str, Policy]:
-    """The baselines by name, all at one defocus."""
-    return {
-        BASELINE: StaticPolicy("Sparse grid", positions.sparse_grid, defocus_A),
-        "halton": StaticPolicy("Halton", positions.halton, defocus_A),
-        "random": StaticPolicy("Random", _jittered(seed), defocus_A),
-        "two_pass": TwoPassPolicy(defocus_A=defocus_A),
-    }
+    return run_all
 
 
 def run(
@@ -75,7 +55,9 @@ def run(
     models: collections.abc.Sequence[str] | None = None,
     seed: int = 0,
     full_data: bool = True,
-    jobs: int = 1,
+    runner: Runner | None = None,
+    positions: int | None = None,
+    subsequences: int | None = None,
 ) -> dict[str, typing.Any]:
     """Compare every position set on ``regions`` regions.
 
@@ -87,31 +69,51 @@ def run(
         seed: of the regions and the noise.
         full_data: compare with the reconstruction from the full data too, which takes most of the time; without it
             ``ssim_full`` and the Q by it are None.
-        jobs: processes.
+        runner: does the regions; in this process by default.
+        positions, subsequences: of a scan; the papers' by default.
 
     Returns:
-        ``specimen, protocol, regions, seed`` and ``positions``: for each dose and position set ``positions`` (its
-        name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``, ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95``
-        (half width), the same with ``q_truth_``, ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``,
-        ``defocus_A`` (None where the policy chooses) and ``epochs``.
+        ``specimen, protocol, regions, seed, subsequences`` and ``positions``: for each dose and position set
+        ``positions`` (its name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``, ``q_ssim_mean``,
+        ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``, ``q_resolution_mean``,
+        ``frc_resolution_A``, ``dose_e_per_A2``, ``defocus_A`` (None where the policy chooses), ``batch``, ``epochs``.
     """
     if protocol not in PROTOCOLS:
         raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
-    if regions < 1 or jobs < 1:
-        raise InvalidInputError(f"A benchmark needs 1 region and 1 job or more, not {regions} and {jobs}.")
+    if regions < 1:
+        raise InvalidInputError(f"A benchmark needs 1 region or more, not {regions}.")
     settings = experiment(specimen)
-    learned = tuple(shipped_policies(specimen, protocol) if models is None else models)
-    compare = functools.partial(_compare, specimen, protocol, learned, full_data)
-    seeds = range(seed, seed + regions)
-    if jobs == 1:
-        found = [compare(one) for one in seeds]
-    else:
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            found = list(pool.map(compare, seeds))
-    scores = {key: [region[key] for region in found] for key in found[0]}
+    settings = dataclasses.replace(
+        settings,
+        positions=positions or settings.positions,
+        subsequences=subsequences or settings.subsequences,
+    )
+    library = ModelLibrary()
+    names = shipped_policies(specimen, protocol) if models is None else models
+    learned = {name: library.load(name, "ptychography_policy").sha256 for name in names}
+    common = {
+        "specimen": specimen,
+        "protocol": protocol,
+        "positions": settings.positions,
+        "subsequences": settings.subsequences,
+        "learned": learned,
+        "full_data": full_data,
+    }
+    cells = [{**common, "seed": one} for one in range(seed, seed + regions)]
+    scores: Scores = {}
+    for done in (runner or in_processes(1))(compare, cells):
+        for dose, sets in done["scores"].items():
+            for name, score in sets.items():
+                scores.setdefault((float(dose), name), []).append(score)
     rows = [_row(settings, protocol, dose, name, scores, learned, full_data) for dose, name in scores]
-    return {"specimen": specimen, "protocol": protocol, "regions": regions, "seed": seed, "positions": rows}
+    return {
+        "specimen": specimen,
+        "protocol": protocol,
+        "regions": regions,
+        "seed": seed,
+        "subsequences": settings.subsequences,
+        "positions": rows,
+    }
 
 
 def shipped_policies(specimen: str, protocol: str) -> list[str]:
@@ -121,100 +123,41 @@ def shipped_policies(specimen: str, protocol: str) -> list[str]:
     return [card.name for card in cards if card and wanted.items() <= dict(card.training).items()]
 
 
-def _compare(specimen: str, protocol: str, learned: tuple[str, ...], full_data: bool, seed: int) -> Scores:
-    """Scores of every position set in one region, by dose and name."""
-    settings = experiment(specimen)
+def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
+    """Scores of every position set in one region: ``scores`` by dose and name, ``truth, resolution`` and ``full`` each.
+
+    The cell has ``specimen, protocol, positions, subsequences, full_data`` and ``seed``, as in :func:`run`, and
+    ``learned``: the hashes of the policies by name or file, so that results are not taken for those of other models.
+    """
+    settings = dataclasses.replace(
+        experiment(cell["specimen"]), positions=cell["positions"], subsequences=cell["subsequences"]
+    )
+    protocol, seed = cell["protocol"], cell["seed"]
     library = ModelLibrary()
-    policies_by_name = {name: OnnxPolicy.load(library, name) for name in learned}
-    names = [*policies(None, 0), *(["defocused_sparse_grid"] if protocol == "paper" else []), *learned]
+    learned = {name: OnnxPolicy.load(library, name) for name in cell["learned"]}
+    names = [*protocols.policies(None, 0), *([DEFOCUSED] if protocol == "paper" else []), *learned]
+    if settings.subsequences < 2:
+        names.remove("two_pass")
     region = SimulatedRegion(settings, BENCHMARK_SEED + seed)
     truth = region.truth()
-    full = full_image(region, seed).phase(settings.pixel_A) if full_data else None
-    scores: Scores = {}
+    full = full_image(region, seed).phase(settings.pixel_A) if cell["full_data"] else None
+    scores: dict[str, dict[str, dict[str, float | None]]] = {}
     for dose in DOSES[protocol]:
         phases = {
-            name: image(region, name, protocol, dose, policies_by_name.get(name), seed).phase(settings.pixel_A)
+            name: protocols.image(region, name, protocol, dose, learned.get(name), seed).phase(settings.pixel_A)
             for name in names
         }
         if full is not None and dose == 1.0:
             phases["full_raster"] = full
-        for name, phase in phases.items():
-            score = {
+        scores[str(dose)] = {
+            name: {
                 "truth": metrics.phase_ssim(phase, truth),
                 "resolution": metrics.resolution_A(phase, truth, settings.pixel_A),
+                "full": None if full is None else metrics.phase_ssim(phase, full),
             }
-            if full is not None:
-                score["full"] = metrics.phase_ssim(phase, full)
-            scores[dose, name] = score
-    return scores
-
-
-def full_image(region: SimulatedRegion, seed: int) -> Reconstruction:
-    """The reconstruction from all positions of the conventional scan, in focus at the papers' exposure."""
-    rng = np.random.default_rng(seed)
-    data = region.measure(region.settings.full_positions_A(), None, rng)
-    return reconstruction.final(data, settings=reconstruction.DENSE)
-
-
-def scan(region: SimulatedRegion, policy: Policy, dose: float, seed: int) -> ScanData:
-    """Everything that a policy measures in a region, at a fraction of the papers' dose."""
-    settings = region.settings
-    scanner = SimulatedScanner(region, settings.electrons * dose, seed)
-    plan = episode.make_plan(scanner, settings.positions, settings.subsequences)
-    data = None
-    for step in episode.run(scanner, policy, plan):
-        data = step.data
-    if data is None:
-        raise InvalidInputError(f"{policy.name} measured nothing.")
-    return data
-
-
-def tuned(specimen: str, dose: float, name: str) -> Tuned:
-    """What was found for a position set, or what suits most."""
-    return TUNED.get((specimen, dose, name), DEFAULT_TUNED[dose])
-
-
-def tune(specimen: str, dose: float, name: str, policy: Policy | None = None, regions: int = 4) -> Tuned:
-    """The best defocus and number of epochs of a set, by the mean SSIM against the truth on regions kept for that."""
-    settings = experiment(specimen)
-    best, found = -1.0, None
-    places = [SimulatedRegion(settings, TUNING_SEED + index) for index in range(regions)]
-    truths = [region.truth() for region in places]
-    for defocus_A in TUNING_DEFOCUS_A if policy is None else (None,):
-        data = []
-        for index, region in enumerate(places):
-            chosen = policies(defocus_A, index)[name] if policy is None else policy
-            data.append(scan(region, chosen, dose, index))
-        for epochs in TUNING_EPOCHS:
-            each = [
-                metrics.phase_ssim(final_image(one, epochs).phase(settings.pixel_A), truth)
-                for one, truth in zip(data, truths, strict=True)
-            ]
-            if (quality := float(np.mean(each))) > best:
-                best, found = quality, Tuned(defocus_A, epochs)
-    if found is None:
-        raise InvalidInputError(f"Nothing could be tuned for {name}.")
-    return found
-
-
-def final_image(data: ScanData, epochs: int) -> Reconstruction:
-    """The final reconstruction with a number of epochs."""
-    return reconstruction.final(data, settings=dataclasses.replace(reconstruction.FINAL, epochs=epochs))
-
-
-def image(
-    region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
-) -> Reconstruction:
-    """The image that a protocol makes of what a position set, or a ``learned`` policy, measures in a region."""
-    choice = tuned(region.settings.specimen, dose, name)
-    if protocol == "paper":
-        defocus_A = (
-            tuned(region.settings.specimen, dose, BASELINE).defocus_A if name == "defocused_sparse_grid" else None
-        )
-        policy = learned or policies(defocus_A, seed)[name.removeprefix("defocused_")]
-        return reconstruction.rop(scan(region, policy, dose, seed))
-    policy = learned or policies(choice.defocus_A, seed)[name]
-    return final_image(scan(region, policy, dose, seed), choice.epochs)
+            for name, phase in phases.items()
+        }
+    return {"scores": scores}
 
 
 def card_scores(figures: dict[str, typing.Any], policy: str) -> list[dict[str, typing.Any]]:
@@ -236,7 +179,7 @@ def card_scores(figures: dict[str, typing.Any], policy: str) -> list[dict[str, t
     return scores
 
 
-def _adapts(name: str, learned: tuple[str, ...]) -> bool:
+def _adapts(name: str, learned: collections.abc.Collection[str]) -> bool:
     """Whether positions depend on what was seen: a learned layout that never looks at the image is a static path."""
     return "code" in ModelLibrary().load(name).card.observes if name in learned else name == "two_pass"
 
@@ -246,8 +189,8 @@ def _row(
     protocol: str,
     dose: float,
     name: str,
-    scores: dict[tuple[float, str], list[dict[str, float]]],
-    learned: tuple[str, ...],
+    scores: Scores,
+    learned: collections.abc.Collection[str],
     full_data: bool,
 ) -> dict[str, typing.Any]:
     own, base = scores[dose, name], scores[dose, BASELINE]
@@ -262,7 +205,7 @@ def _row(
 
     by_full: dict[str, float | None] = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
     count = settings.grid**2 if name == "full_raster" else settings.positions
-    choice, honest = tuned(settings.specimen, dose, name), protocol == "honest"
+    choice, honest = protocols.tuned(settings.specimen, dose, name), protocol == "honest"
     finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]
     fov = (settings.fov_A, settings.fov_A)
     return {
@@ -276,6 +219,7 @@ def _row(
         "q_resolution_mean": float(np.mean(finer)),
         "frc_resolution_A": mean("resolution"),
         "dose_e_per_A2": metrics.dose_e_per_A2(count, settings.electrons * dose, fov),
-        "defocus_A": None if name in learned else (choice.defocus_A if honest or name.startswith("defocused") else 0.0),
+        "defocus_A": None if name in learned else (choice.defocus_A if honest or name == DEFOCUSED else 0.0),
+        "batch": choice.batch if honest else None,
         "epochs": choice.epochs if honest else None,
     }

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 import typing
 
 import distributed
@@ -149,6 +150,13 @@ def write_table(path: pathlib.Path, rows: collections.abc.Sequence[Cell]) -> Non
         writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in flat for name in row)))
         writer.writeheader()
         writer.writerows(flat)
+
+
+def progress_bar(done: int, total: int, _name: str, width: int = 40) -> None:
+    """A :data:`Report` that draws a bar on the standard error, in one line."""
+    filled = width if total == 0 else width * done // total
+    end = "\n" if done >= total else ""
+    print(f"\r[{'#' * filled}{'.' * (width - filled)}] {done} of {total}", end=end, file=sys.stderr, flush=True)
 
 
 def printed_table(rows: collections.abc.Sequence[Cell]) -> str:

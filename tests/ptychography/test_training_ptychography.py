@@ -8,7 +8,16 @@ import torch
 
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
-from adaptive_core.ptychography import benchmark, engines, episode, metrics, object_grid, positions, reconstruction
+from adaptive_core.ptychography import (
+    benchmark,
+    engines,
+    episode,
+    metrics,
+    object_grid,
+    positions,
+    protocols,
+    reconstruction,
+)
 from adaptive_core.ptychography.experiments import SimulatedRegion, experiment
 from adaptive_core.ptychography.policy import OnnxPolicy
 from adaptive_core.ptychography.stand_ins import SimulatedScanner
@@ -203,7 +212,7 @@ def test_exported_policies_scan(tiny_runs, tmp_path):
     region = SimulatedRegion(MOS2, 1)
     for name, defocused in (("Tiny policy", False), ("Tiny layout", True), ("Tiny still", True)):
         onnx = OnnxPolicy.load(library, name)
-        data = benchmark.scan(region, onnx, 0.1, 0)
+        data = protocols.scan(region, onnx, 0.1, 0)
         assert data.count == 250
         assert (data.defocus_A is not None) == defocused
     # The layout's first sub-sequence is the trained one, dealt from the sparse grid.
@@ -241,7 +250,7 @@ def test_low_pass_of_the_world_is_that_of_the_reconstruction():
 
 
 def test_benchmark_compares_all_sets_on_both_protocols():
-    for protocol in benchmark.PROTOCOLS:
+    for protocol in protocols.PROTOCOLS:
         result = benchmark.run("mos2", protocol, 1, full_data=False)
         rows = result["positions"]
         names = {row["positions"] for row in rows}
@@ -250,7 +259,7 @@ def test_benchmark_compares_all_sets_on_both_protocols():
             assert row["ssim_full"] is None
             if row["positions"] == "sparse_grid":
                 assert row["q_truth_mean"] == 0
-        assert {round(row["dose_e_per_A2"]) for row in rows} == {round(1.34e5 * d) for d in benchmark.DOSES[protocol]}
+        assert {round(row["dose_e_per_A2"]) for row in rows} == {round(1.34e5 * d) for d in protocols.DOSES[protocol]}
     with pytest.raises(InvalidInputError, match="protocol"):
         benchmark.run("mos2", "none", 1)
     with pytest.raises(InvalidInputError, match="1 region"):

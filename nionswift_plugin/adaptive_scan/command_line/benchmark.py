@@ -9,10 +9,9 @@ import argparse
 import collections.abc
 import dataclasses
 import json
-import pathlib
 import typing
 
-from nionswift_plugin.adaptive_scan.command_line import benchmark_partial_scan
+from nionswift_plugin.adaptive_scan.command_line import benchmark_partial_scan, benchmark_ptychography
 
 Figures = dict[str, typing.Any]
 
@@ -29,47 +28,6 @@ def _run_alignment(options: argparse.Namespace) -> Figures:
     from adaptive_core.alignment.benchmark import run_benchmark
 
     return run_benchmark(options.world, options.trials, options.policy, options.seed, options.jobs)
-
-
-def _add_ptychography(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--specimen", default="mos2", choices=["mos2", "dwcnt"], help="specimen (default: mos2)")
-    parser.add_argument(
-        "--protocol", required=True, choices=["paper", "honest"], help="the papers' reconstruction or the good one"
-    )
-    parser.add_argument("--regions", type=int, default=25, metavar="N", help="regions (default: 25)")
-    parser.add_argument(
-        "--policy", action="append", metavar="NAME", help="a learned policy, by name or file; may be given repeatedly"
-    )
-    parser.add_argument(
-        "--truth-only", action="store_true", help="leave out the reconstruction from the full data, which takes long"
-    )
-
-
-def _run_ptychography(options: argparse.Namespace) -> Figures:
-    from adaptive_core.ptychography import benchmark
-
-    return benchmark.run(
-        options.specimen,
-        options.protocol,
-        options.regions,
-        options.policy,
-        options.seed,
-        not options.truth_only,
-        options.jobs,
-    )
-
-
-def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--specimen", default="mos2", choices=["mos2", "dwcnt"], help="specimen (default: mos2)")
-    parser.add_argument(
-        "--py4dstem", type=pathlib.Path, metavar="PYTHON", help="interpreter of an environment with py4DSTEM"
-    )
-
-
-def _run_reconstruction(options: argparse.Namespace) -> Figures:
-    from adaptive_core.ptychography import benchmark_reconstruction
-
-    return benchmark_reconstruction.run(options.specimen, options.seed, py4dstem_python=options.py4dstem)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +58,16 @@ BENCHMARKS: typing.Final = {
         "centre the bright-field disk in simulated worlds", _add_alignment, _run_alignment, "policies"
     ),
     "ptychography": Benchmark(
-        "compare probe positions of ptychographic scans", _add_ptychography, _run_ptychography, "positions"
+        "compare probe positions of ptychographic scans",
+        benchmark_ptychography.add_arguments,
+        benchmark_ptychography.run,
+        "positions",
     ),
     "reconstruction": Benchmark(
-        "time and score ptychographic reconstructions", _add_reconstruction, _run_reconstruction, "methods"
+        "time and score ptychographic reconstructions",
+        benchmark_ptychography.add_reconstruction_arguments,
+        benchmark_ptychography.run_reconstruction,
+        "methods",
     ),
 }
 

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train_partial_scan(options: argparse.Namespace) -> pathlib.Path:
-    path: pathlib.Path = _training("partial_scan").train(
+    path: pathlib.Path = training("partial_scan").train(
         options.config, options.images, options.minutes, options.resume, options.out
     )
     return path
@@ -57,7 +57,7 @@ def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
     """The figures and the model of a run in one folder."""
     folder = options.out or pathlib.Path("training-runs") / f"alignment-{options.config}"
     is_hybrid = options.config == HYBRID
-    algorithm = _training("alignment.hybrid" if is_hybrid else "alignment.sac")
+    algorithm = training("alignment.hybrid" if is_hybrid else "alignment.sac")
     words = ["--log", str(folder), "--seed", str(options.seed)]
     if is_hybrid:
         model = folder / "alignment_hybrid.onnx"
@@ -79,13 +79,13 @@ def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
 
 
 def _train_ptychography(options: argparse.Namespace) -> pathlib.Path:
-    path: pathlib.Path = _training("ptychography.recipes").train(
+    path: pathlib.Path = training("ptychography.recipes").train(
         options.config, options.minutes, options.resume, options.out
     )
     return path
 
 
-def _training(name: str) -> typing.Any:
+def training(name: str) -> typing.Any:
     """A package or module of the training. Raises InvalidInputError where the packages that it needs are missing."""
     try:
         importlib.import_module("torch")

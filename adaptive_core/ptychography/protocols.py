@@ -1,0 +1,134 @@
+"""The two protocols by which position sets are compared: what is scanned, how defocused, and how it is reconstructed.
+
+``paper``: the papers' reconstruction, five plain iterations with one small fixed step, everything in focus.
+``honest``: the good reconstruction, each set with its own tuned batches and epochs and its own best defocus.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import itertools
+
+import numpy as np
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography import episode, metrics, positions, reconstruction
+from adaptive_core.ptychography.experiments import SimulatedRegion, experiment
+from adaptive_core.ptychography.policy import Policy, StaticPolicy, TwoPassPolicy
+from adaptive_core.ptychography.reconstruction import Reconstruction
+from adaptive_core.ptychography.scan_data import ScanData
+from adaptive_core.ptychography.stand_ins import SimulatedScanner
+from adaptive_core.simulation.ptychography_probe import FloatArray
+
+PROTOCOLS = ("paper", "honest")
+DOSES: collections.abc.Mapping[str, tuple[float, ...]] = {"paper": (1.0,), "honest": (0.1, 1.0)}
+"""Fractions of the papers' dose at which each protocol compares."""
+BASELINE = "sparse_grid"
+DEFOCUSED = "defocused_sparse_grid"
+"""In the papers' protocol, the baseline at its best defocus of the honest one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What was found to suit a position set.
+
+    Attributes:
+        defocus_A: of the scan; None leaves it to the policy.
+        batch: patterns of an update of the final reconstruction.
+        epochs: of the final reconstruction.
+    """
+
+    defocus_A: float | None
+    batch: int
+    epochs: int
+
+
+TUNED: collections.abc.Mapping[tuple[str, float], Tuned] = {
+    ("mos2", 0.1): Tuned(120.0, 62, 5),
+    ("mos2", 1.0): Tuned(120.0, 62, 8),
+    ("dwcnt", 0.1): Tuned(90.0, 420, 10),
+    ("dwcnt", 1.0): Tuned(90.0, 420, 10),
+}
+"""By specimen and dose, as :func:`tune` found them for the sparse grid."""
+TUNED_APART: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
+"""By specimen, dose and position set, where it found something else that is better for another set."""
+TUNING_SEED = 900_000
+TUNING_DEFOCUS_A = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
+TUNING_PARTS = (1, 2, 4, 8)
+"""Batches of an epoch."""
+TUNING_EPOCHS = (3, 5, 8, 12, 20)
+
+
+def tuned(specimen: str, dose: float, name: str) -> Tuned:
+    """What was found for a position set, or what suits the sparse grid."""
+    return TUNED_APART.get((specimen, dose, name), TUNED[specimen, dose])
+
+
+def policies(defocus_A: float | None, seed: int) -> dict[str, Policy]:
+    """The baselines by name, all at one defocus."""
+
+    def scattered(count: int, fov_A: positions.Region) -> FloatArray:
+        return positions.random(count, fov_A, np.random.default_rng(seed))
+
+    return {
+        BASELINE: StaticPolicy("Sparse grid", positions.sparse_grid, defocus_A),
+        "halton": StaticPolicy("Halton", positions.halton, defocus_A),
+        "random": StaticPolicy("Random", scattered, defocus_A),
+        "two_pass": TwoPassPolicy(defocus_A=defocus_A),
+    }
+
+
+def scan(region: SimulatedRegion, policy: Policy, dose: float, seed: int) -> ScanData:
+    """Everything that a policy measures in a region, at a fraction of the papers' dose."""
+    settings = region.settings
+    scanner = SimulatedScanner(region, settings.electrons * dose, seed)
+    plan = episode.make_plan(scanner, settings.positions, settings.subsequences)
+    data = None
+    for step in episode.run(scanner, policy, plan):
+        data = step.data
+    if data is None:
+        raise InvalidInputError(f"{policy.name} measured nothing.")
+    return data
+
+
+def final_image(data: ScanData, choice: Tuned) -> Reconstruction:
+    """The final reconstruction, tuned."""
+    settings = dataclasses.replace(reconstruction.FINAL, batch=choice.batch, epochs=choice.epochs)
+    return reconstruction.final(data, settings=settings)
+
+
+def image(
+    region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
+) -> Reconstruction:
+    """The image that a protocol makes of what a position set, or a ``learned`` policy, measures in a region."""
+    choice = tuned(region.settings.specimen, dose, name)
+    if protocol == "honest":
+        policy = learned or policies(choice.defocus_A, seed)[name]
+        return final_image(scan(region, policy, dose, seed), choice)
+    defocus_A = choice.defocus_A if name == DEFOCUSED else None
+    policy = learned or policies(defocus_A, seed)[name.removeprefix("defocused_")]
+    return reconstruction.rop(scan(region, policy, dose, seed))
+
+
+def tune(specimen: str, dose: float, name: str, policy: Policy | None = None, regions: int = 4) -> tuple[Tuned, float]:
+    """The best defocus, batch and epochs of a set by the mean SSIM against the truth, on regions kept for that.
+
+    Returns:
+        What is best, and its SSIM.
+    """
+    settings = experiment(specimen)
+    places = [SimulatedRegion(settings, TUNING_SEED + index) for index in range(regions)]
+    truths = [region.truth() for region in places]
+    scores: dict[Tuned, float] = {}
+    for defocus_A in TUNING_DEFOCUS_A if policy is None else (None,):
+        scans = [
+            scan(region, policies(defocus_A, index)[name] if policy is None else policy, dose, index)
+            for index, region in enumerate(places)
+        ]
+        for parts, epochs in itertools.product(TUNING_PARTS, TUNING_EPOCHS):
+            choice = Tuned(defocus_A, -(-settings.positions // parts), epochs)
+            images = [final_image(one, choice).phase(settings.pixel_A) for one in scans]
+            scores[choice] = float(np.mean([metrics.phase_ssim(*pair) for pair in zip(images, truths, strict=True)]))
+    best = max(scores, key=lambda choice: scores[choice])
+    return best, scores[best]
