@@ -34,7 +34,7 @@ def test_generator_trains_resumes_and_exports(tmp_path, image_folder):
     config = GeneratorConfig(images=image_folder, iterations=3, validation_crops=2, scored_crops=1, **TINY)
     path = generator.train(config, tmp_path / "run")
     rows = (tmp_path / "run" / "curve.csv").read_text().splitlines()
-    assert rows[0] == "iteration,seconds,training,inner,spiral,uniform-grid"
+    assert rows[0] == "iteration,seconds,training,validation,spiral,uniform-grid"
     assert rows[-1].startswith("3,")
     assert (tmp_path / "run" / "curve.png").stat().st_size > 1000
     card = LoadedModel(path.read_bytes(), path).card

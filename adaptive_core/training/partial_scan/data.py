@@ -38,16 +38,6 @@ def specimen_images(seeds: int) -> ImageSet | None:
     return ImageSet(groups) if groups else None
 
 
-def inner_split(images: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """Specimen groups to fit and, every fourth of them, to choose and calibrate by; one group alone serves both."""
-    names = list(images.groups)
-    inner = names[3::4] or names[-1:]
-    fitted = [name for name in names if name not in inner] or names
-    parts = ({name: images.groups[name] for name in part} for part in (fitted, inner))
-    first, second = (dataclasses.replace(images, groups=part) for part in parts)
-    return first, second
-
-
 def augment(image: FloatImage, rng: np.random.Generator, inversion: float = 0.3, sharp: float = 0.15) -> FloatImage:
     """A truth in [-1, 1]: flipped and turned at random, inverted and left unblurred with the given probabilities."""
     turned = np.rot90(image, int(rng.integers(4)))
@@ -138,8 +128,8 @@ class Recipe:
 
     paths: Mixture = MIXTURES["any"]
     doses: tuple[float, float] = DOSE_RANGE
-    noise_free: float = 0.4
-    misplaced: float = 0.15
+    noise_free: float = 0.5
+    misplaced: float = 0.1
     soft: float = 0.12
     walker: Walker | None = None
     walks: float = 0.25

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 SIZE_MULTIPLE = 16
-_LOG_VARIANCE_RANGE = (-9.0, 4.0)
+STEM_CHANNELS = 20  # partial scan (2), fill and bending at 4 pixels each, and 4 figures of the whole scan
+_LOG_VARIANCE_RANGE = (-11.0, 4.0)
 
 
 class MultigridFill(nn.Module):
@@ -54,13 +55,19 @@ class MultigridFill(nn.Module):
                 filled = self._relax(known + free * raised, free, steps)
         return filled
 
+    def bending(self, filled: torch.Tensor) -> torch.Tensor:
+        """Minus the biharmonic operator of an image (B, 1, H, W): how sharply each pixel bends what surrounds it.
+
+        At a measured pixel it says how badly the others would have predicted it.
+        """
+        return functional.conv2d(functional.pad(filled, (2, 2, 2, 2), mode="replicate"), self.kernel)
+
     def _relax(self, filled: torch.Tensor, free: torch.Tensor, steps: int) -> torch.Tensor:
         centre, radius = (1 + self.smallest_eigenvalue) / 2, (1 - self.smallest_eigenvalue) / 2
         change, before, ratio = torch.zeros_like(filled), 0.0, radius / centre
         for step in range(steps):
             gain = 1 / centre if step == 0 else 2 * ratio / radius
-            padded = functional.pad(filled, (2, 2, 2, 2), mode="replicate")
-            change = ratio * before * change + gain * free * functional.conv2d(padded, self.kernel)
+            change = ratio * before * change + gain * free * self.bending(filled)
             filled = filled + change
             before, ratio = ratio, 1 / (2 * centre / radius - ratio)
         return filled
@@ -142,7 +149,9 @@ class Generator(nn.Module):
     """Completes a partial scan and predicts the logarithm of its squared error.
 
     A U-Net on a smooth interpolation at half resolution (targets are smooth), with spectral gates at its coarser
-    levels. Everything is in standardised units; inputs and outputs are those of the model kind partial_scan_generator.
+    levels. It is told how well measured pixels agree with each other, pixel by pixel and on the whole, from which it
+    can tell noise from structure. Everything is in standardised units; inputs and outputs are those of the model kind
+    partial_scan_generator.
     """
 
     def __init__(
@@ -151,7 +160,7 @@ class Generator(nn.Module):
         super().__init__()
         fine, middle, coarse = channels
         self.fill = MultigridFill()
-        self.stem = nn.Conv2d(12, fine, 3, padding=1)
+        self.stem = nn.Conv2d(STEM_CHANNELS, fine, 3, padding=1)
         self.encode_fine = nn.Sequential(*(ResidualBlock(fine) for _ in range(blocks[0])))
         self.to_middle = nn.Conv2d(fine, middle, 2, stride=2)
         self.encode_middle = self._blocks(middle, blocks[1], middle // 2)
@@ -169,10 +178,29 @@ class Generator(nn.Module):
     def _blocks(channels: int, count: int, spectral: int) -> nn.Sequential:
         return nn.Sequential(*(ResidualBlock(channels, spectral if i == 0 else 0) for i in range(count)))
 
+    @staticmethod
+    def _agreement(bending: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Figures (B, 4, 1, 1) of scans: logarithms of three means of the bending, and of the coverage.
+
+        Noise bends all measured pixels alike, and structure only some: the means differ then.
+        """
+        with torch.autocast(bending.device.type, enabled=False):
+            measured = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)
+            size = bending.abs()
+            root = size.square().sum(dim=(2, 3), keepdim=True) / measured
+            mean = size.sum(dim=(2, 3), keepdim=True) / measured
+            logarithm = (mask * torch.log(size + 1e-4)).sum(dim=(2, 3), keepdim=True) / measured
+            coverage = mask.mean(dim=(2, 3), keepdim=True)
+            logarithms = [0.5 * torch.log(root + 1e-8), torch.log(mean + 1e-4), logarithm, torch.log(coverage + 1e-4)]
+            return torch.cat(logarithms, 1) / 4
+
     def forward(self, partial: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map partial scans (B, 2, H, W), H and W multiples of 16, to images and log variances (B, 1, H, W)."""
         filled = self.fill(partial)
-        fine = self.encode_fine(self.stem(functional.pixel_unshuffle(torch.cat([partial, filled], 1), 2)))
+        bending = self.fill.bending(filled.float()) * partial[:, 1:]
+        maps = functional.pixel_unshuffle(torch.cat([partial, filled, bending], 1), 2)
+        figures = self._agreement(bending, partial[:, 1:]).expand(-1, -1, maps.shape[2], maps.shape[3])
+        fine = self.encode_fine(self.stem(torch.cat([maps, figures], 1)))
         middle = self.encode_middle(self.to_middle(fine))
         coarse = self.centre(self.to_coarse(middle))
         middle = self.decode_middle(middle + functional.pixel_shuffle(self.from_coarse(coarse), 2))

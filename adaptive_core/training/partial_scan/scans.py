@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from adaptive_core.partial_scan.partial_image import PartialImage
+from adaptive_core.partial_scan.truths import shot_noise
 from adaptive_core.scan_path import Positions, Size, rasterize
 from adaptive_core.simulation.scan_errors import ScanErrors
 
@@ -38,14 +39,10 @@ def measure(truth: FloatImage, positions: FloatArray, dose: float | None, rng: n
     """Values at the positions, shape (n,), in the units of ``truth``, which is in [-1, 1].
 
     Args:
-        dose: electrons that a probe detects where the truth is 1 (and a tenth of them where it is -1, the dark counts
-            and diffuse scattering of a real detector); None for no noise.
+        dose: electrons that a probe detects where the truth is 1; None for no noise.
     """
     values = truth[rasterize(positions, (truth.shape[0], truth.shape[1]))].astype(np.float64)
-    if dose is None:
-        return values
-    counts = rng.poisson(dose * (0.1 + 0.45 * (values + 1)))
-    return np.asarray((counts / dose - 0.1) / 0.45 - 1, dtype=np.float64)
+    return values if dose is None else shot_noise(values, dose, rng)
 
 
 def misplaced(positions: FloatArray, size_px: Size, rng: np.random.Generator) -> FloatArray:
