@@ -57,6 +57,8 @@ class PatternSettings:
         energy_kev: beam energy; by default that of the control EHT (V).
         convergence_mrad: semi-angle; by default that of the control ConvergenceAngle (rad).
         defocus_nm: present underfocus; by default minus the control of the defocus, or 0 without one.
+        largest_defocus_nm: largest underfocus at which patterns will be taken, which must fit their real-space window;
+            by default the present one.
         cs_mm: third-order spherical aberration.
         mrad_per_px: of an unbinned camera px; by default the camera's calibration.
         counts_per_electron: by default the camera's calibration, or 1.
@@ -70,6 +72,7 @@ class PatternSettings:
     energy_kev: float | None = None
     convergence_mrad: float | None = None
     defocus_nm: float | None = None
+    largest_defocus_nm: float | None = None
     cs_mm: float = 0.0
     mrad_per_px: float | None = None
     counts_per_electron: float | None = None
@@ -138,7 +141,9 @@ class SwiftDiffractionScanner:
         self._camera.parameters.integration_count = 1
         if settings.exposure_ms is not None:
             self._camera.set_exposure(settings.exposure_ms)
-        self._cut, mrad_per_px = self._pattern_cut(optics)
+        self._cut, mrad_per_px = self._pattern_cut(
+            optics if settings.largest_defocus_nm is None else optics.at_defocus(10 * settings.largest_defocus_nm)
+        )
         self._counts_per_electron = settings.counts_per_electron or _counts_per_electron(camera) or 1.0
         self._gates = bool(getattr(scan.scan_device, "supports_beam_gate", False))
         self.abilities = DiffractionAbilities(control is not None, self._gates or self._make_beam().blanks)

@@ -94,7 +94,7 @@ class PtychographyItems:
         self._document_model = document_controller.document_model
         self._prepared = prepared
         self._pixel_A = prepared.image_pixel_A
-        self._truth: ImageArray | None = prepared.truth
+        self._truth: ImageArray | None = None
         self._frame: Frame | None = None
         self._latest: dict[str, DataAndMetadata.DataAndMetadata] = {}
         self._live: dict[str, LiveItem] = {}
@@ -110,7 +110,8 @@ class PtychographyItems:
         """
         phase = image.phase(self._pixel_A)
         if self._frame is None:
-            self._frame = region_frame(self._prepared, (phase.shape[0], phase.shape[1]))
+            shape = (int(phase.shape[0]), int(phase.shape[1]))
+            self._frame, self._truth = region_frame(self._prepared, shape), self._prepared.known_phase(shape)
         extra = {**extra, "file": None if file is None else str(file)}
         curve = None if self._truth is None else self._compare(phase, self._truth, extra)
         self._push(PHASE, self._frame.xdata(phase, PHASE, extra, units="rad"))

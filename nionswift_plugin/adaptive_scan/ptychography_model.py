@@ -95,6 +95,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
     ) -> None:
         super().__init__(document_controller, PtychographyStore(configuration))
         self.prediction = ""
+        self._exposed_shares: dict[tuple[typing.Any, ...], float] = {}
         self._beam = beam
         self.models = ModelChoices(self, models, self._background, self._post, _MODELS)
         self.session: PtychographySession = PtychographySession(document_controller, self._post, runs)
@@ -153,9 +154,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
         except InvalidInputError as error:
             self._predict(str(error))
             return
-        self._background.submit(
-            "The prediction", prepare, lambda prepared: self._predict(prediction_line(prepared)), self._predict
-        )
+        self._background.submit("The prediction", prepare, self._show_prediction, self._predict)
 
     def _prepare(
         self, choices: PtychographyChoices, changes: collections.abc.Mapping[str, typing.Any]
@@ -173,6 +172,9 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
 
         return prepare
 
+    def _show_prediction(self, prepared: PreparedPtychography) -> None:
+        self._predict(prediction_line(prepared, self._exposed_shares.get(_pace(prepared))))
+
     def _predict(self, line: str) -> None:
         if line != self.prediction:
             self.prediction = line
@@ -181,20 +183,33 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
     def _session_changed(self, name: str) -> None:
         if name == "is_busy":
             self._notify("button_text")
+        elif name == "outcome":
+            outcome = self.session.outcome
+            if outcome is not None and outcome.prepared is not None and outcome.exposed_share is not None:
+                self._exposed_shares[_pace(outcome.prepared)] = outcome.exposed_share
 
 
-def prediction_line(prepared: PreparedPtychography) -> str:
-    """What a scan will take, and how its positions lie, in two lines."""
+def prediction_line(prepared: PreparedPtychography, exposed_share: float | None = None) -> str:
+    """What a scan will take, and how its positions lie, in two lines.
+
+    ``exposed_share`` is the time for which the beam was on in an earlier scan of this kind, over its exposures.
+    """
     plan, setup = prepared.plan, prepared.scanner.setup
     height, width = (side / 10 for side in plan.calibration.fov_A)
-    dose = dose_text(prepared.dose_e_per_A2)
-    if prepared.dose_e_per_A2 is not None and not prepared.scanner.abilities.can_blank:
-        dose = f"at least {dose}"
+    dose = dose_text(prepared.dose_e_per_A2(exposed_share or 1.0))
+    if setup.beam_current_pa is not None:
+        # The beam is on for longer than a frame is exposed; by how much is known only once it has been.
+        dose = f"{'at least' if exposed_share is None else 'about'} {dose}"
     beam = "" if setup.beam_current_pa is None else f" at {setup.beam_current_pa:.3g} pA"
-    probe_A = probe_diameter_A(plan, prepared.choices.defocus_nm)
+    probe_A = probe_diameter_A(plan, prepared.defocus_nm)
     return (
         f"{plan.positions} patterns of {setup.exposure_us / 1e3:.3g} ms on "
         f"{height:.3g} \N{MULTIPLICATION SIGN} {width:.3g} nm, {spacing_A(plan):.2g} \N{ANGSTROM SIGN} apart; "
         f"probe {probe_A:.2g} \N{ANGSTROM SIGN}\n"
         f"{dose}{beam}, exposures {time_text(prepared.exposures_s)}"
     )
+
+
+def _pace(prepared: PreparedPtychography) -> tuple[typing.Any, ...]:
+    """What the time for which the beam is on depends on."""
+    return prepared.scan.hardware_source_id, prepared.camera.hardware_source_id, prepared.scanner.setup.exposure_us

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 
-import numpy as np
 from nion.instrumentation import camera_base, scan_base
+from nion.utils import Registry
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.ports import ImageArray
+from adaptive_core.ports import ImageArray, SimulatedSpecimen
 from adaptive_core.ptychography import episode, reconstruction
-from adaptive_core.ptychography.object_grid import object_grid
-from adaptive_core.ptychography.policy import Policy, PtychographyPlan
+from adaptive_core.ptychography.object_grid import object_grid, transfer
+from adaptive_core.ptychography.policy import Observation, Policy, PtychographyPlan
 from adaptive_core.ptychography.scan_data import ScanData
 from nionswift_plugin.adaptive_scan.beam import BeamSettings
 from nionswift_plugin.adaptive_scan.diffraction_scanner import PatternSettings, SwiftDiffractionScanner
 from nionswift_plugin.adaptive_scan.preparation import Place
 from nionswift_plugin.adaptive_scan.ptychography_settings import PtychographyChoices
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion
+from nionswift_plugin.adaptive_scan.settings import SIMULATOR_ID
 
 _LARGEST_PATTERNS_BYTES = 4e9
 _LARGEST_OBJECT_PX = 4096
@@ -40,7 +42,7 @@ class PreparedPtychography:
         scanner: both, set up; it serves one run.
         policy: chooses the positions.
         plan: how many, in which region.
-        truth: phase (height, width) of the region, as the images that are shown; None where it is not known.
+        defocus_nm: of the first sub-sequence.
     """
 
     choices: PtychographyChoices
@@ -49,7 +51,7 @@ class PreparedPtychography:
     scanner: SwiftDiffractionScanner
     policy: Policy
     plan: PtychographyPlan
-    truth: ImageArray | None = None
+    defocus_nm: float
 
     @property
     def image_pixel_A(self) -> float:
@@ -62,14 +64,34 @@ class PreparedPtychography:
         """Exposure of all patterns."""
         return self.plan.positions * self.scanner.setup.exposure_us * 1e-6
 
-    @property
-    def dose_e_per_A2(self) -> float | None:
-        """That of all patterns; None when the beam current is unknown."""
-        return episode.predicted_dose_e_per_A2(self.plan)
+    def dose_e_per_A2(self, exposed_share: float = 1.0) -> float | None:
+        """That of all patterns; None when the beam current is unknown.
+
+        ``exposed_share`` is the time for which the beam is on over the exposures.
+        """
+        dose = episode.predicted_dose_e_per_A2(self.plan)
+        return None if dose is None else dose * exposed_share
 
     def episode(self) -> episode.Episode:
         """The run."""
         return episode.Episode(self.scanner, self.policy, self.plan, LIVE)
+
+    def known_phase(self, shape: tuple[int, int]) -> ImageArray | None:
+        """The true phase of the region on (height, width) px, with the detail that an image can show.
+
+        None where it is not known; it is on the simulated instrument, for a specimen made of atoms.
+        """
+        specimen = Registry.get_component("simulated_specimen")
+        if specimen is None or self.scan.hardware_source_id != SIMULATOR_ID:
+            return None
+        region = self.scanner.region
+        parameters = self.scanner.context
+        parameters.subscan_pixel_size = shape
+        parameters.subscan_fractional_size = region.fractional_size
+        parameters.subscan_fractional_center = region.center
+        parameters.subscan_rotation = region.rotation_rad
+        visible = functools.partial(transfer, self.plan.calibration)
+        return typing.cast(SimulatedSpecimen, specimen).phase(parameters, visible)
 
     def final(self, data: ScanData) -> reconstruction.Reconstruction:
         """The image that is kept; takes some milliseconds a pattern."""
@@ -89,21 +111,29 @@ def prepare_ptychography(
     Raises InvalidInputError saying what does not fit together.
     """
     region = ScanRegion.rectangle(place.parameters, place.center, place.fractional_size, place.rotation_rad)
-    scanner = SwiftDiffractionScanner(
-        scan, camera, region, _pattern_settings(choices, beam), parameters=place.parameters
-    )
-    plan = episode.make_plan(scanner, choices.positions, choices.subsequences)
-    if choices.defocus_nm is not None and not scanner.abilities.can_defocus:
-        raise InvalidInputError("The instrument has no control of the defocus (C10); leave the defocus empty.")
+    own = {field.name for field in dataclasses.fields(PatternSettings)} & dataclasses.asdict(choices).keys()
+    patterns = PatternSettings(**{name: getattr(choices, name) for name in own - {"defocus_nm"}}, beam=beam)
+
+    def scanner_and_plan() -> tuple[SwiftDiffractionScanner, PtychographyPlan]:
+        scanner = SwiftDiffractionScanner(scan, camera, region, patterns, parameters=place.parameters)
+        return scanner, episode.make_plan(scanner, choices.positions, choices.subsequences)
+
+    scanner, plan = scanner_and_plan()
+    # What the policy begins with shows whether it can begin, and at which defocus.
+    first = policy.start(plan).decide(Observation(None, None))
+    defocus_nm = scanner.setup.defocus_nm
+    if first is not None and first.defocus_A is not None:
+        if not scanner.abilities.can_defocus:
+            raise InvalidInputError(
+                f"{policy.name} sets the defocus to {first.defocus_A / 10:.3g} nm, but the instrument has no control "
+                f"{patterns.defocus_control}."
+            )
+        defocus_nm = first.defocus_A / 10
+        if abs(defocus_nm) > abs(scanner.setup.defocus_nm):
+            patterns = dataclasses.replace(patterns, largest_defocus_nm=defocus_nm)
+            scanner, plan = scanner_and_plan()
     _check_size(plan)
-    policy.start(plan)
-    return PreparedPtychography(choices, scan, camera, scanner, policy, plan)
-
-
-def _pattern_settings(choices: PtychographyChoices, beam: BeamSettings) -> PatternSettings:
-    own = {field.name for field in dataclasses.fields(PatternSettings)} - {"defocus_nm", "beam"}
-    chosen: dict[str, typing.Any] = {name: value for name, value in dataclasses.asdict(choices).items() if name in own}
-    return PatternSettings(**chosen, beam=beam)
+    return PreparedPtychography(choices, scan, camera, scanner, policy, plan, defocus_nm)
 
 
 def _check_size(plan: PtychographyPlan) -> None:
@@ -128,9 +158,8 @@ def spacing_A(plan: PtychographyPlan) -> float:
     return math.sqrt(math.prod(plan.calibration.fov_A) / plan.positions)
 
 
-def probe_diameter_A(plan: PtychographyPlan, defocus_nm: float | None) -> float:
-    """Of the probe: that of its Airy disk, or of the aperture's shadow where it is defocused further than that."""
+def probe_diameter_A(plan: PtychographyPlan, defocus_nm: float) -> float:
+    """Of the probe: its Airy disk and the shadow of the aperture at this defocus, added as squares."""
     optics = plan.calibration.optics
-    defocus_A = optics.defocus_A if defocus_nm is None else 10 * defocus_nm
     angle = optics.convergence_mrad * 1e-3
-    return float(np.hypot(1.22 * optics.wavelength_A / angle, 2 * defocus_A * angle))
+    return math.hypot(1.22 * optics.wavelength_A / angle, 20 * defocus_nm * angle)

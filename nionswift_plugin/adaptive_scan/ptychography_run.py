@@ -57,6 +57,14 @@ class PtychographyOutcome:
     similarity: float | None = None
     resolution_A: float | None = None
 
+    @property
+    def exposed_share(self) -> float | None:
+        """Time for which the beam was on, waits included, over the exposures of the patterns; None if unknown."""
+        if self.prepared is None or self.data is None or self.dose_e_per_A2 is None:
+            return None
+        planned = self.prepared.dose_e_per_A2(self.data.count / self.prepared.plan.positions)
+        return None if planned is None else self.dose_e_per_A2 / planned
+
 
 class PtychographyListener(typing.Protocol):
     """Hears of a run, on the run's thread."""
