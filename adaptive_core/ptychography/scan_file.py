@@ -7,12 +7,20 @@ Layout (format version 1; y before x everywhere)::
     /defocus_A        (p,) float64, underfocus positive
     attributes of /   format, format_version, energy_kev, convergence_mrad, defocus_A, cs_mm, mrad_per_px, fov_A (2),
                       electrons (a pattern, NaN when unknown), saturation (counts, NaN when unknown), beam_px (2)
-    /ptychodus/dp     the patterns once more (a link), with probe_position_y_m and probe_position_x_m (p,) in m from
-                      the region's middle and the attributes lambda_nm, pixel_height_m, pixel_width_m of the object's
-                      sampling: the layout that pty-chi's and Ptychodus' loaders read
 
-py4DSTEM takes an irregular scan as a data cube of the shape (p, 1, d, d) with ``initial_scan_positions``; see
-``py4dstem_reader.py`` beside this file, which needs nothing of this project.
+For Ptychodus and pty-chi the same file is a "diffraction data" file and a "product" to start from::
+
+    /patterns         with the attributes detector_pixel_height_m and detector_pixel_width_m, at a distance of 1 m
+    /indexes, /probe_position_indexes   (p,) int64; /bad_pixels (d, d) bool
+    /probe_position_y_m, /probe_position_x_m   (p,) float64, m from the region's middle
+    /probe            (1, 1, d, d) complex64, real space, at the median defocus, sum of squares = electrons
+    /object           (1, h, w) complex64, vacuum; both with pixel_height_m and pixel_width_m
+    attributes of /   photon_energy_eV (of light of the electrons' wavelength), detector_object_distance_m (1),
+                      probe_photon_count
+
+They know of no beam_px and no defocus that changes. py4DSTEM takes an irregular scan as a data cube of the shape
+(p, 1, d, d) with ``initial_scan_positions``; see ``py4dstem_reader.py`` beside this file, which needs nothing of this
+project.
 """
 
 from __future__ import annotations
@@ -22,10 +30,11 @@ import pathlib
 
 import h5py
 import numpy as np
+from scipy import constants
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography.scan_data import Calibration, ScanData
-from adaptive_core.simulation.ptychography_probe import Optics
+from adaptive_core.simulation.ptychography_probe import Optics, probe_wave
 
 FORMAT = "adaptive_ptychography"
 FORMAT_VERSION = 1
@@ -51,19 +60,42 @@ def write_scan(path: pathlib.Path, data: ScanData) -> None:
                 saturation=math.nan if calibration.saturation is None else calibration.saturation,
                 beam_px=np.asarray(calibration.beam_px),
             )
-            patterns = file.create_dataset("patterns", data=data.patterns, compression="gzip", compression_opts=1)
+            file.create_dataset("patterns", data=data.patterns, compression="gzip", compression_opts=1)
             file["positions_A"] = data.positions_A
             file["defocus_A"] = data.defocus_of_each()
-            other = file.create_group("ptychodus")
-            other["dp"] = patterns
-            centred = (data.positions_A - np.asarray(calibration.fov_A) / 2) * _A_IN_M
-            other["probe_position_y_m"], other["probe_position_x_m"] = centred.T
-            sampling = calibration.window_A / calibration.detector_px * _A_IN_M
-            other.attrs.update(lambda_nm=optics.wavelength_A / 10, pixel_height_m=sampling, pixel_width_m=sampling)
+            _add_ptychodus(file, data)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InvalidInputError(f"The scan cannot be written to {path}: {error}.") from error
+
+
+def _add_ptychodus(file: h5py.File, data: ScanData) -> None:
+    """What Ptychodus and pty-chi look for."""
+    calibration, optics = data.calibration, data.calibration.optics
+    side = calibration.detector_px
+    sampling_A = calibration.window_A / side
+    pixel = dict.fromkeys(("pixel_height_m", "pixel_width_m"), sampling_A * _A_IN_M)
+    file.attrs.update(
+        detector_object_distance_m=1.0,
+        photon_energy_eV=constants.h * constants.c / (optics.wavelength_A * _A_IN_M) / constants.e,
+        probe_photon_count=data.electrons,
+    )
+    detector_m = calibration.mrad_per_px * 1e-3
+    file["patterns"].attrs.update(detector_pixel_height_m=detector_m, detector_pixel_width_m=detector_m)
+    file["bad_pixels"] = np.zeros((side, side), bool)
+    for name in ("indexes", "probe_position_indexes"):
+        file[name] = np.arange(data.count)
+    from_middle = (data.positions_A - np.asarray(calibration.fov_A) / 2) * _A_IN_M
+    file["probe_position_y_m"], file["probe_position_x_m"] = from_middle.T
+    optics = optics.at_defocus(float(np.median(data.defocus_of_each())))
+    wave = np.fft.fftshift(np.fft.ifft2(probe_wave(optics, side, calibration.window_A), norm="ortho"))
+    file["probe"] = (wave * math.sqrt(data.electrons)).astype(np.complex64)[None, None]
+    shape = [math.ceil(length / sampling_A) + side for length in calibration.fov_A]
+    file["object"] = np.ones((1, *shape), np.complex64)
+    file["object_layer_spacing_m"] = np.zeros(0)
+    file["probe"].attrs.update(pixel)
+    file["object"].attrs.update(center_x_m=0.0, center_y_m=0.0, **pixel)
 
 
 def read_scan(path: pathlib.Path) -> ScanData:

@@ -220,10 +220,17 @@ def test_scan_files_keep_everything(region, tmp_path):
         np.testing.assert_array_equal(read.defocus_of_each(), data.defocus_of_each())
         assert (read.defocus_A is None) == (data.defocus_A is None)
     with h5py.File(path) as file:
-        other = file["ptychodus"]
-        np.testing.assert_array_equal(other["dp"][:], plain.patterns)
-        np.testing.assert_allclose(other["probe_position_y_m"][:] * 1e10 + 10, place[:, 0])
-        assert other.attrs["pixel_height_m"] == pytest.approx(30.8 / 64 * 1e-10)
+        np.testing.assert_allclose(file["probe_position_y_m"][:] * 1e10 + 10, place[:, 0])
+        pixel_m = file["object"].attrs["pixel_height_m"]
+        assert pixel_m == pytest.approx(30.8 / 64 * 1e-10)
+        wavelength_m = 1.98644586e-25 / (file.attrs["photon_energy_eV"] * 1.602176634e-19)
+        # Far field: object px = wavelength x distance / (detector px x their number).
+        detector_m = file["patterns"].attrs["detector_pixel_height_m"]
+        assert wavelength_m * file.attrs["detector_object_distance_m"] / (64 * detector_m) == pytest.approx(pixel_m)
+        # The probe's pattern is the bright-field disk of the patterns, in electrons.
+        probe = np.fft.fftshift(np.abs(np.fft.fft2(file["probe"][0, 0], norm="ortho")) ** 2)
+        assert probe.sum() == pytest.approx(plain.electrons, rel=1e-4)
+        assert np.corrcoef(probe.ravel(), plain.patterns.mean(0).ravel())[0, 1] > 0.8
     assert list(tmp_path.iterdir()) == [path]
 
 
