@@ -22,7 +22,7 @@ from adaptive_core.training.partial_scan.actor_critic import NETWORKS, Actor, Cr
 from adaptive_core.training.partial_scan.environment import Rollout, completed, rollout, walked
 from adaptive_core.training.partial_scan.paper_generator import LOSSES, PaperGenerator, completion_loss, decayed_rate
 from adaptive_core.training.partial_scan.paths import PROBES_PER_SEGMENT
-from adaptive_core.training.partial_scan.recurrent_networks import unroll
+from adaptive_core.training.partial_scan.recurrent_networks import Step, unroll
 from adaptive_core.training.partial_scan.replay import Replay, Sequences
 
 Update = dict[str, float]
@@ -148,7 +148,8 @@ class OutlierLimit:
         self.moments = new if self.moments is None else self.decay * self.moments + (1 - self.decay) * new
         mean, square = self.moments
         most = mean + 3 * (square - mean**2).clamp(min=0).sqrt()
-        return losses * (most / found.clamp(min=1e-12)).clamp(max=1.0)
+        limited: torch.Tensor = losses * (most / found.clamp(min=1e-12)).clamp(max=1.0)
+        return limited
 
 
 class Crdpg:
@@ -196,8 +197,8 @@ class Crdpg:
             "critic": torch.optim.Adam(critics, config.critic_rate),
         }
 
-    def _critics(self, networks: nn.ModuleDict) -> list[nn.Module]:
-        return [networks[f"critic{i}"] for i in range(self.critics)]
+    def _critics(self, networks: nn.ModuleDict) -> list[Critic]:
+        return [typing.cast(Critic, networks[f"critic{i}"]) for i in range(self.critics)]
 
     @property
     def actor(self) -> Actor:
@@ -235,7 +236,8 @@ class Crdpg:
         self.replay.add({name: values.cpu() for name, values in sequences.items()})
 
     def _completion_losses(self, values: torch.Tensor, positions: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
-        image = completed(self.generator, values, positions, truths.shape[1:], self.config.bfloat16, nearest=True)
+        size_px = (truths.shape[1], truths.shape[2])
+        image = completed(self.generator, values, positions, size_px, self.config.bfloat16, nearest=True)
         return completion_loss(image, truths, self.config.generator_loss)
 
     def update(self, iteration: int, progress: float) -> Update:
@@ -272,15 +274,14 @@ class Crdpg:
             critic_states = [unroll(critic, inputs, critic.state_size)[1] for critic in critics]
             ahead = self.values_ahead(observation, actions, critic_states)
             aims = self._aims(batch, losses, ahead, progress)
-        # A live network takes one step from each state of its target, so that all steps are one batch.
         wrong = sum(
-            (step_from(critic, inputs, states) - aims).square().mean(dim=1)
+            (self.outputs(critic, inputs, states) - aims).square().mean(dim=1)
             for critic, states in zip(self._critics(self.live), critic_states, strict=True)
         )
         critic_loss = 0.5 * self.limits["critic"](typing.cast(torch.Tensor, wrong)).mean()
         self._descend("critic", critic_loss)
         if self.moves_actor(iteration):
-            chosen = step_from(actor.act, observation, actor_states)
+            chosen = self.outputs(actor.act, observation, actor_states)
             self._descend("actor", self._predicted(observation, chosen, batch["directions"], critic_states[0]))
             self._follow()
         return {"critic": float(critic_loss.detach())}
@@ -290,6 +291,13 @@ class Crdpg:
     ) -> torch.Tensor:
         """What the target critic predicts for the target actor's actions (B, T, 2) at each step, (B, T)."""
         return step_from(self.target["critic0"], Critic.inputs(observation, actions), critic_states[0])
+
+    def outputs(self, network: Step, inputs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, T) or (B, T, 2) of a live network; ``states`` (B, T, S) are those of its target.
+
+        A live network takes one step from each of them, so that all steps are one batch.
+        """
+        return step_from(network, inputs, states)
 
     def moves_actor(self, _iteration: int) -> bool:
         """Whether actor and targets move in this iteration."""
@@ -373,7 +381,7 @@ def new_generator(config: CrdpgConfig) -> PaperGenerator:
     return PaperGenerator(config.channels, config.blocks)
 
 
-def step_from(network: typing.Any, inputs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+def step_from(network: Step, inputs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """Outputs (B, T, O), or (B, T) of a critic, of one step from each of the states (B, T, S)."""
     out: torch.Tensor = network(inputs.flatten(0, 1), states.flatten(0, 1))[0]
     return out.view(*inputs.shape[:2], -1).squeeze(-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -94,7 +96,7 @@ def decayed_rate(progress: float, cyclic: bool) -> float:
 
     An exponential decay to (3/4)^5, with ``cyclic`` times nine triangles between 1 and 1/5.
     """
-    decay = 0.75 ** (5 * progress)
+    decay = math.exp(5 * progress * math.log(0.75))
     if not cyclic:
         return decay
     phase = (9 * progress) % 1.0

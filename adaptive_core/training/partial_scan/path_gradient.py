@@ -22,17 +22,14 @@ import numpy as np
 import torch
 
 from adaptive_core import model_card
-from adaptive_core.model_library import LoadedModel, shipped_folder
-from adaptive_core.partial_scan.generator import OnnxGenerator
-from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.model_library import shipped_folder
 from adaptive_core.scan_path import Size
-from adaptive_core.training.export import to_onnx, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
-from adaptive_core.training.partial_scan import evaluate, paths
+from adaptive_core.training.partial_scan import evaluate, paths, policy_export
 from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource, held_out_truths
 from adaptive_core.training.partial_scan.environment import Rollout, completed, rollout
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
-from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
+from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, Generator
 from adaptive_core.training.partial_scan.paper_generator import completion_loss
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
@@ -181,39 +178,18 @@ def _validation(
 
 
 def export(policy: RecurrentPolicy) -> bytes:
-    """The policy as ONNX, for one decision."""
-    inputs = {
-        "values": torch.zeros(1, paths.PROBES_PER_SEGMENT),
-        "position": torch.zeros(1, 2),
-        "remaining": torch.ones(1, 1),
-        "state": torch.zeros(1, policy.state_size),
-    }
-    return to_onnx(policy, inputs, ("direction", "state_out"))
+    """The policy as ONNX, for one decision, without a card."""
+    return policy_export.policy_onnx(policy, policy.state_size)
 
 
-def export_model(
-    policy: RecurrentPolicy,
-    training: dict[str, typing.Any],
-    images: ImageSet | None = None,
-    scores: tuple[dict[str, typing.Any], ...] = (),
-) -> bytes:
-    """The policy as ONNX with its card: how it was trained, on which images, and its scores."""
-    card = model_card.ModelCard(
-        kind="partial_scan_policy",
-        name="Recurrent walk",
-        description="Walks from the centre in connected segments and turns by what it sees along them.",
-        action="direction",
-        observes=("values", "position", "remaining"),
-        probes_per_segment=paths.PROBES_PER_SEGMENT,
-        probe_spacing_px=paths.PROBE_SPACING_PX,
-        values=model_card.STANDARDISED,
-        trained_on=described(images),
-        training=training,
-        scores=scores,
-        licence="GPL-3.0-or-later",
-        sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
-    )
-    return model_card.write_card(export(policy), card)
+def export_model(policy: RecurrentPolicy, training: dict[str, typing.Any], images: ImageSet | None = None) -> bytes:
+    """The policy as ONNX with its card, without scores."""
+    return model_card.write_card(export(policy), _card(training, images))
+
+
+def _card(training: dict[str, typing.Any], images: ImageSet | None) -> model_card.ModelCard:
+    description = "Walks from the centre in connected segments and turns by what it sees along them."
+    return policy_export.card_of("Recurrent walk", description, training, images)
 
 
 def _export(
@@ -226,7 +202,7 @@ def _export(
     training = {
         "config": run.config,
         "seed": config.seed,
-        "command": "python -m adaptive_core.training.partial_scan.path_gradient --images DIR",
+        "command": "adaptive-scan train partial-scan --config path-gradient --images DIR",
         "minutes": round(fitted.minutes, 1),
         "iterations": fitted.iterations,
     }
@@ -235,16 +211,10 @@ def _export(
         walk = rollout(fitted.network, torch.from_numpy(truths), 20, nearest=True)
     network = generator_from_onnx(config.generator)
     draw_examples(run.path / "examples.png", network, truths, list(walk.positions.numpy().astype(np.float64)))
-    path = run.path / f"{MODEL_NAME}.onnx"
-    model = export_model(fitted.network, training, images)
-    if held_out is not None:
-        # Scored as the product runs it, so it must be a model first.
-        policy = OnnxPolicy(LoadedModel(model, path))
-        generator = OnnxGenerator(LoadedModel(config.generator.read_bytes(), config.generator))
-        scores = evaluate.policy_scores(policy, generator, held_out, config.scored_crops)
-        model = export_model(fitted.network, training, images, scores)
-    write_model(path, model)
-    return path
+    path, card = run.path / f"{MODEL_NAME}.onnx", _card(training, images)
+    return policy_export.write_scored(
+        path, export(fitted.network), card, config.generator, held_out, config.scored_crops
+    )
 
 
 def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:

@@ -7,6 +7,9 @@ networks alike.
 
 from __future__ import annotations
 
+import collections.abc
+import typing
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -20,6 +23,10 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+Step = collections.abc.Callable[[torch.Tensor, torch.Tensor], typing.Any]
+"""Maps an input (B, I) and a state (B, S) to an output (B, O) and the next state."""
 
 
 class Recurrent(nn.Module):
@@ -181,7 +188,7 @@ class Dnc(Recurrent):
         return torch.cat([out, words], dim=1), torch.cat([controller, memory, words], dim=1)
 
 
-def unroll(network: nn.Module, inputs: torch.Tensor, state_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def unroll(network: Step, inputs: torch.Tensor, state_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Run a network over sequences of inputs (B, T, I) from a state of zeros.
 
     Returns the outputs (B, T, O), and the states *before* each step (B, T, S).

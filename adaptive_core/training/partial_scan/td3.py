@@ -1,9 +1,11 @@
 """A recurrent TD3 (Fujimoto et al. 2018) for partial scans: CRDPG with its modern remedies.
 
-Beside :mod:`crdpg`: two critics, of whose target predictions the worse one counts; target actions that are turned by
-clipped noise, so that critics stay smooth in them; an actor and targets that move at every second iteration only; the
-remaining budget as an input; and errors relative to those of the spiral on the same image, which takes out of the loss
-what is due to the image. The future work that Ede (2021) names.
+Beside :mod:`crdpg`: live networks that run through a whole sequence and learn by backpropagation through time what is
+worth remembering, where the paper's take one step from the states of their targets; two critics, of whose target
+predictions the worse one counts; target actions that are turned by clipped noise, so that critics stay smooth in them;
+an actor and targets that move at every second iteration only; the remaining budget as an input; and errors relative to
+those of the spiral on the same image, which takes out of the loss what is due to the image. Ede (2021) names several of
+these as future work.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from adaptive_core.training.partial_scan.actor_critic import Critic
 from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, step_from
 from adaptive_core.training.partial_scan.environment import turned
+from adaptive_core.training.partial_scan.recurrent_networks import Step, unroll
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Td3(Crdpg):
         predicted = [step_from(critic, inputs, states) for critic, states in zip(critics, critic_states, strict=True)]
         # Losses, not rewards: the worse prediction is the larger one.
         return torch.stack(predicted).amax(dim=0)
+
+    def outputs(self, network: Step, inputs: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """Outputs (B, T) or (B, T, 2) of a live network that runs through the sequence by itself."""
+        return unroll(network, inputs, states.shape[2])[0].squeeze(-1)
 
     def moves_actor(self, iteration: int) -> bool:
         """Whether actor and targets move in this iteration."""
