@@ -55,9 +55,9 @@ TUNED_APART: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
 """By specimen, dose and position set, where it found something else that is better for another set."""
 TUNING_SEED = 900_000
 TUNING_DEFOCUS_A = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
-TUNING_PARTS = (1, 2, 4, 8)
+TUNING_PARTS = (1, 4)
 """Batches of an epoch."""
-TUNING_EPOCHS = (3, 5, 8, 12, 20)
+TUNING_EPOCHS = (5, 10, 20)
 
 
 def tuned(specimen: str, dose: float, name: str) -> Tuned:

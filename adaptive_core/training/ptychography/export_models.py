@@ -31,7 +31,7 @@ class _LayoutOnly(nn.Module):
         policy = self.policy
         now = torch.cat([torch.ones_like(state[:, :1]), state[:, :-1]], 1)
         # The last positions do not matter, but every policy is given them.
-        following, defocus_A = policy.plain(now - state, dose)
+        following, defocus_A = policy.placed(now - state, dose)
         return following + 0.0 * positions, defocus_A, now
 
 

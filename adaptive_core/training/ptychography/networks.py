@@ -134,13 +134,16 @@ class ScanPolicy(nn.Module):
 
 REFERENCE_LOG_DOSE = 4.0
 _REACH = 0.15
+_FRAME_REACH = 0.4
 
 
 class LayoutPolicy(nn.Module):
     """A learned layout of the whole scan, its defocus, and what the recurrent network changes about it.
 
-    Layout and defocus depend linearly on the logarithm of the dose. The state is that of the recurrent network and a
-    register that counts the sub-sequences, so that the first one, too, is the answer to zeros.
+    Each sub-sequence has a frame, its middle and the logarithms of its height and width, in which its layout lies; the
+    network moves and stretches the frame, and moves each position in it. Layout and defocus depend linearly on the
+    logarithm of the dose. The state is that of the recurrent network and a register that counts the sub-sequences, so
+    that the first one, too, is the answer to zeros.
 
     Args:
         size: of the networks.
@@ -152,10 +155,13 @@ class LayoutPolicy(nn.Module):
         super().__init__()
         self.layout = nn.Parameter(layout.clone())
         self.layout_by_dose = nn.Parameter(torch.zeros_like(layout))
+        self.frame = nn.Parameter(torch.zeros(len(layout), 4))
         self.defocus = nn.Parameter(torch.tensor([defocus_A / 100, 0.0]))
         self.inner = ScanPolicy(size, layout.shape[1])
-        nn.init.zeros_(self.inner.head.weight)
-        nn.init.zeros_(self.inner.head.bias)
+        self.frame_head = nn.Linear(size.hidden, 4)
+        for head in (self.inner.head, self.frame_head):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
 
     @property
     def positions(self) -> int:
@@ -176,15 +182,27 @@ class LayoutPolicy(nn.Module):
         change, memory = self.inner(code, positions, memory)
         now = torch.cat([torch.ones_like(register[:, :1]), register[:, :-1]], 1)
         step = now - register
-        plain, defocus_A = self.plain(step, dose)
         # Before anything was seen there is nothing to adapt to.
-        seen = (1 - step[:, :1])[:, :, None]
-        following = plain + seen * _REACH * torch.tanh(change)
-        return following.clamp(-1, 1), defocus_A, torch.cat([memory, now], 1)
+        seen = 1 - step[:, :1]
+        frame = seen * _FRAME_REACH * torch.tanh(self.frame_head(memory[:, -self.inner.size.hidden :]))
+        following, defocus_A = self.placed(step, dose, seen[:, :, None] * _REACH * torch.tanh(change), frame)
+        return following, defocus_A, torch.cat([memory, now], 1)
 
-    def plain(self, step: Tensor, dose: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions (b, p, 2) and defocus (b, 1) in A without adaptation; ``step`` (b, t) is 1 at the present one."""
+    def placed(
+        self, step: Tensor, dose: Tensor, change: Tensor | None = None, frame: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Positions (b, p, 2) and defocus (b, 1) in A; ``step`` (b, t) is 1 at the present sub-sequence.
+
+        Without a ``change`` (b, p, 2) of the layout and one of the ``frame`` (b, 4) nothing is adapted.
+        """
         relative = dose - REFERENCE_LOG_DOSE
         flat = step @ self.layout.flatten(1) + relative * (step @ self.layout_by_dose.flatten(1))
+        layout = flat.view(len(step), self.positions, 2)
+        own = step @ self.frame
+        if change is not None:
+            layout = layout + change
+        if frame is not None:
+            own = own + frame
+        middle, stretch = own[:, None, :2], torch.exp(own[:, None, 2:])
         defocus_A = 100 * (self.defocus[0] + self.defocus[1] * relative)
-        return flat.view(len(step), self.positions, 2).clamp(-1, 1), defocus_A
+        return (middle + stretch * layout).clamp(-1, 1), defocus_A

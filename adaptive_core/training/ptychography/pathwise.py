@@ -1,8 +1,8 @@
 """Train a layout, its defocus and what adapts it for the quality of the *good* reconstruction, through the physics.
 
 The loss is 1 - SSIM of the weighted reconstruction against the true potential, differentiated through the diffraction
-patterns, their (Gaussian) noise and every epoch of the reconstruction, by the probe positions and the defocus. What the
-policy sees is not differentiated. No reward is needed, and no credit assignment.
+patterns and the last epochs of the reconstruction, by the probe positions and the defocus. What the policy sees is not
+differentiated. No reward is needed, and no credit assignment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class PathwiseConfig:
         defocus_A: to start from.
         adapt: let the network look and change the layout; without it only layout and defocus are trained, faster.
         doses: as fractions of the paper's; an iteration takes one of them.
-        epochs: of the reconstruction that is differentiated.
+        epochs: of the reconstruction, in which all patterns are one batch.
+        differentiated: its last epochs, that gradients pass through.
         binning: of the detector.
         regions: of the pool.
         validation: regions that are never trained on.
@@ -53,13 +54,14 @@ class PathwiseConfig:
     size: str = "small"
     iterations: int = 1000
     minutes: float = 60.0
-    batch: int = 2
+    batch: int = 1
     layout_rate: float = 0.01
     learning_rate: float = 3e-4
     defocus_A: float = 130.0
     adapt: bool = True
     doses: tuple[float, ...] = (0.1, 0.1, 1.0)
-    epochs: int = 5
+    epochs: int = 20
+    differentiated: int = 8
     binning: int = 2
     regions: int = 128
     validation: int = 8
@@ -90,22 +92,27 @@ def play(
 ) -> Patterns:
     """Scan every region of a batch; the patterns are differentiable by the policy's parameters.
 
-    Without an encoder the policy sees nothing but zeros.
+    Without an encoder nothing is adapted.
     """
     sets = len(potentials)
+    planned = potentials.new_full((sets, 1), dose)
     code = potentials.new_zeros(sets, policy.inner.size.code)
     state = potentials.new_zeros(sets, policy.state_size)
     places = potentials.new_zeros(sets, policy.positions, 2)
     patterns, image = Patterns(), None
-    for _ in range(world.settings.subsequences):
-        places, defocus_A, state = policy(code, places, potentials.new_full((sets, 1), dose), state)
-        patterns = patterns.with_more(*world.measure(potentials, places, defocus_A[0, 0], generator))
+    left = world.settings.subsequences
+    for step in torch.eye(left, device=world.device):
+        left -= 1
         if encoder is None:
-            continue
-        with torch.no_grad():
-            image = world.reconstruct(patterns, 1, image)
-            code = encoder.encode(standardised(world.images(image, policy.inner.size.image_px)))
-        places = places.detach()
+            places, defocus_A = policy.placed(step.expand(sets, -1), planned)
+        else:
+            places, defocus_A, state = policy(code, places, planned, state)
+        patterns = patterns.with_more(*world.measure(potentials, places, defocus_A[0, 0], generator))
+        if encoder is not None and left:
+            with torch.no_grad():
+                image = world.reconstruct(patterns, 1, image)
+                code = encoder.encode(standardised(world.images(image, policy.inner.size.image_px)))
+            places = places.detach()
     return patterns
 
 
@@ -136,8 +143,8 @@ def train(
         encoder = encoder.to(config.device).eval().requires_grad_(False)
     policy = LayoutPolicy(SIZES[config.size], interleaved_layout(settings), config.defocus_A).to(config.device)
     if start is not None:
-        own = {name: value for name, value in start.state_dict().items() if not name.startswith("inner.")}
-        policy.load_state_dict(own, strict=False)
+        # Its networks are untrained, and so the same as the new ones.
+        policy.load_state_dict(start.state_dict())
     world = World(settings, range(config.regions), settings.electrons, config.binning, config.device)
     held_out = range(VALIDATION_SEED, VALIDATION_SEED + config.validation)
     unseen = World(settings, held_out, settings.electrons, config.binning, config.device)
@@ -146,7 +153,7 @@ def train(
         generator = generator_at(config.seed, iteration, config.device)
         turn = iteration % len(config.doses)
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
-        found = quality(world, chosen, encoder, policy, config.doses[turn], config.epochs, generator).mean()
+        found = quality(world, chosen, encoder, policy, config, config.doses[turn], generator).mean()
         return 1 - found, {"training_ssim": float(found.detach())}
 
     @torch.no_grad()
@@ -155,7 +162,7 @@ def train(
         for dose in sorted(set(config.doses)):
             generator = generator_at(config.seed, 0, config.device)
             found = [
-                quality(unseen, chosen, encoder, policy, dose, config.epochs, generator).mean()
+                quality(unseen, chosen, encoder, policy, config, dose, generator).mean()
                 for chosen in torch.split(torch.arange(len(unseen), device=config.device), config.batch)
             ]
             figures[f"unseen_ssim_at_{dose:g}"] = float(torch.stack(found).mean())
@@ -165,9 +172,9 @@ def train(
         """Layout and defocus are in other units than the weights of the networks, and learn at other rates."""
         relative = config.layout_rate / config.learning_rate
         return [
-            {"params": [policy.layout, policy.layout_by_dose], "scale": relative},
+            {"params": [policy.layout, policy.layout_by_dose, policy.frame], "scale": relative},
             {"params": [policy.defocus], "scale": 2 * relative},
-            {"params": list(policy.inner.parameters()), "scale": 1.0},
+            {"params": [*policy.inner.parameters(), *policy.frame_head.parameters()], "scale": 1.0},
         ]
 
     fitted = fit(
@@ -188,8 +195,8 @@ def quality(
     chosen: Tensor,
     encoder: Autoencoder | None,
     policy: LayoutPolicy,
+    config: PathwiseConfig,
     fraction: float,
-    epochs: int,
     generator: torch.Generator,
 ) -> Tensor:
     """SSIM (b,) of regions that a policy scanned at a fraction of the paper's dose."""
@@ -197,5 +204,6 @@ def quality(
     world.electrons = settings.electrons * fraction
     patterns = play(world, world.region(chosen), encoder, policy, log_dose(settings, fraction), generator)
     pixels = round(settings.fov_A / settings.pixel_A)
-    image = world.images(world.reconstruct(patterns, epochs), pixels)
+    potential = world.reconstruct(patterns, config.epochs, together=True, differentiated=config.differentiated)
+    image = world.images(potential, pixels)
     return similarity(image, world.images(world.truth(chosen), pixels))

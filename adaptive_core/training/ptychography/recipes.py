@@ -53,10 +53,14 @@ def _of_paper(title: str, encoder: str = "autoencoder", scored_regions: int = 25
     return Recipe(config, title, description, encoder, scored_regions=scored_regions)
 
 
+def _of_tube(**changes: typing.Any) -> PathwiseConfig:
+    return PathwiseConfig("dwcnt", defocus_A=75.0, doses=(1.0, 0.1), epochs=12, differentiated=5, binning=3, **changes)
+
+
 RECIPES: collections.abc.Mapping[str, Recipe] = {
     "autoencoder": Recipe(AutoencoderConfig(), "Encoder for MoS2", "Compresses live images of MoS2."),
     "autoencoder-dwcnt": Recipe(
-        AutoencoderConfig(specimen="dwcnt", bank=240), "Encoder for nanotubes", "Compresses live images of nanotubes."
+        AutoencoderConfig(specimen="dwcnt", minutes=2.0, bank=120), "Encoder for nanotubes", "Compresses live images of nanotubes."
     ),
     "autoencoder-paper": Recipe(
         AutoencoderConfig(size="paper", iterations=100_000, minutes=2000.0, device="cuda"),
@@ -64,13 +68,13 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         "Compresses live images of MoS2; the size of the papers.",
     ),
     "layout": Recipe(
-        PathwiseConfig(adapt=False, iterations=2000, minutes=22.0, layout_rate=0.008),
+        PathwiseConfig(adapt=False, iterations=2000, minutes=8.0, layout_rate=0.012),
         "Learned layout for MoS2",
         "Positions and defocus for the best image of MoS2; it does not look at the specimen.",
         scored_regions=25,
     ),
     "adaptive": Recipe(
-        PathwiseConfig(iterations=2000, minutes=15.0, layout_rate=0.002),
+        PathwiseConfig(iterations=2000, minutes=5.0, layout_rate=0.002),
         "Adaptive layout for MoS2",
         "Positions and defocus for the best image of MoS2; moves its positions after each look.",
         encoder="autoencoder",
@@ -78,22 +82,22 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         scored_regions=25,
     ),
     "layout-dwcnt": Recipe(
-        PathwiseConfig("dwcnt", adapt=False, minutes=12.0, batch=1, layout_rate=0.008, doses=(1.0,), epochs=3),
+        _of_tube(adapt=False, minutes=3.0, layout_rate=0.012),
         "Learned layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube; it does not look at the specimen.",
         scored_regions=10,
     ),
     "adaptive-dwcnt": Recipe(
-        PathwiseConfig("dwcnt", minutes=12.0, batch=1, layout_rate=0.002, doses=(1.0,), epochs=3),
+        _of_tube(minutes=4.0, layout_rate=0.002),
         "Adaptive layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube; goes where it finds the tube.",
         encoder="autoencoder-dwcnt",
         start="layout-dwcnt",
         scored_regions=10,
     ),
-    "paper-small": _of_paper("Schloz 2023, small", minutes=22.0),
-    "paper-small-2022": _of_paper("Schloz 2022, small", minutes=22.0, first="halton"),
-    "shared-reward": _of_paper("Schloz 2023, small, undivided reward", scored_regions=0, minutes=10.0, credit="shared"),
+    "paper-small": _of_paper("Schloz 2023, small", minutes=11.0),
+    "paper-small-2022": _of_paper("Schloz 2022, small", minutes=11.0, first="halton"),
+    "shared-reward": _of_paper("Schloz 2023, small, undivided reward", scored_regions=0, minutes=4.0, credit="shared"),
     "paper": _of_paper(
         "Schloz 2023, paper size",
         encoder="autoencoder-paper",
@@ -103,6 +107,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         minutes=10_000.0,
         learning_rate=1e-5,
         supervised_learning_rate=1e-4,
+        batch=24,
         draws=1,
         device="cuda",
     ),

@@ -67,13 +67,13 @@ class ReinforceConfig:
     supervised: int = 400
     iterations: int = 2000
     minutes: float = 60.0
-    batch: int = 24
-    learning_rate: float = 1e-4
+    batch: int = 12
+    learning_rate: float = 3e-4
     supervised_learning_rate: float = 1e-3
     sigma: float = 0.0125
     credit: str = "voronoi"
     reward: str = "rop"
-    draws: int = 4
+    draws: int = 3
     dose: float = 1.0
     regions: int = 192
     seed: int = 0
@@ -131,14 +131,15 @@ def play(
     focus = potentials.new_zeros(())
     patterns, image = Patterns(), None
     means, actions = [], []
-    for _ in range(world.settings.subsequences):
+    for left in reversed(range(world.settings.subsequences)):
         mean, state = policy(code, action, state)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         action = (mean.detach() + sigma * noise).clamp(-1, 1)
         with torch.no_grad():
             patterns = patterns.with_more(*world.measure(potentials, action, focus, generator))
-            image = world.reconstruct(patterns, 1, image)
-            code = encoder.encode(standardised(world.images(image, policy.size.image_px)))
+            if left:
+                image = world.reconstruct(patterns, 1, image)
+                code = encoder.encode(standardised(world.images(image, policy.size.image_px)))
         means.append(mean)
         actions.append(action)
     return Episode(torch.stack(means, 1), torch.stack(actions, 1), patterns)

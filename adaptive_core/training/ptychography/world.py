@@ -96,7 +96,7 @@ class World:
     ) -> tuple[TorchForwardModel, Tensor]:
         """A sub-sequence at positions (b, p, 2) in [-1, 1], all at one defocus (scalar).
 
-        Counting noise is Gaussian of the same variance, so that gradients pass; without a generator there is none.
+        Gradients pass the counting as if its noise were added; without a generator there is none.
         """
         settings = self.settings
         waves = probe_waves(settings.optics, self.grid.window_px, settings.cell_A, defocus_A)
@@ -107,11 +107,21 @@ class World:
         exact = model.patterns(torch.polar(torch.ones_like(potentials), potentials))
         if generator is None:
             return model, exact
-        noise = torch.randn(exact.shape, generator=generator, device=self.device)
-        return model, (exact + torch.sqrt(exact / self.electrons + 1e-12) * noise).clamp(min=0.0)
+        counts = torch.poisson(exact.detach() * self.electrons, generator)
+        return model, exact + (counts / self.electrons - exact.detach())
 
-    def reconstruct(self, patterns: Patterns, epochs: int, start: Tensor | None = None) -> Tensor:
-        """Potentials (b, n, n) from all sub-sequences, each of them a batch of the descent."""
+    def reconstruct(
+        self,
+        patterns: Patterns,
+        epochs: int,
+        start: Tensor | None = None,
+        together: bool = False,
+        differentiated: int | None = None,
+    ) -> Tensor:
+        """Potentials (b, n, n) from all sub-sequences, each a batch of the descent, or ``together``.
+
+        Gradients pass through the last ``differentiated`` epochs, or all.
+        """
         return weighted_descent(
             list(patterns.models),
             list(patterns.intensities),
@@ -119,6 +129,8 @@ class World:
             self._low_pass,
             epochs,
             start=start,
+            together=together,
+            differentiated=differentiated,
         )
 
     def rop(self, patterns: Patterns, step: float, iterations: int = 5) -> Tensor:
