@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.training import partial_scan
-from adaptive_core.training.partial_scan import crdpg_training
+from adaptive_core.training.partial_scan import compare_policies, crdpg_training
 from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, OutlierLimit, new_generator
 from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
 from adaptive_core.training.partial_scan.paper_generator import PaperGenerator, completion_loss, decayed_rate, sobel
@@ -306,3 +307,20 @@ def test_scans_turn_with_their_images():
         torch.manual_seed(seed)
         turned, moved = _turned(truths, positions, 96)
         torch.testing.assert_close(sample_nearest(turned, moved), values)
+
+
+def test_comparison_of_trainings(tmp_path, image_folder, tiny_generator, capsys):
+    runs = [tmp_path / name for name in ("crdpg-lstm", "td3")]
+    for run in runs:
+        config = dataclasses.replace(crdpg_training.CONFIGS[run.name], **{**SMALL, "generator": tiny_generator})
+        crdpg_training.train(config, run)
+    arguments = ["--images", str(image_folder), "--generator", str(tiny_generator), "--crops", "2", "--runs"]
+    compare_policies.main([*arguments, *map(str, runs), "--picture", str(tmp_path / "curves.png")])
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["static"]) == {"spiral", "serpentine", "random-segments"}
+    for figures in result["policies"].values():
+        assert figures["ratio_to_spiral"] == pytest.approx(figures["mse_mean"] / result["static"]["spiral"])
+        assert figures["policy_of_another"] > 0
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    with pytest.raises(InvalidInputError, match="must hold one policy"):
+        compare_policies.policy_of(tmp_path)
