@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from instruments import LinearInstrument
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.training.alignment import sac
+from adaptive_core.training.alignment import paper_experiments, sac
 from adaptive_core.training.alignment.paper_env import REWARDS, PaperConfig, PaperEnv, PortStage, SimulatedStage
 
 
@@ -110,18 +110,27 @@ def test_the_experiments_of_the_paper_have_names() -> None:
     assert sac.CONFIGS["relearn"].relearn_scale == 0.75
 
 
+def test_the_experiments_become_a_table_and_a_picture(tmp_path) -> None:
+    words = ["--only", "paper", "relearn", "--steps", "150", "--out", str(tmp_path)]
+    lines = paper_experiments.main(words).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["experiment", "paper", "relearn", "relearn again"]
+    assert (tmp_path / "experiments.png").stat().st_size > 1000
+    (tmp_path / "paper.json").write_text((tmp_path / "relearn.json").read_text())
+    assert paper_experiments.main(words).read_text().count("again") == 2  # nothing is learned twice
+
+
 def test_a_smoke_training_writes_a_log_and_a_model_that_acts_like_the_agent(tmp_path) -> None:
     from adaptive_core.alignment.policy import OnnxAlignmentPolicy, Sight
     from adaptive_core.model_library import LoadedModel
 
-    sac.main(["--config", "smoke", "--log", str(tmp_path), "--model", str(tmp_path / "sac.onnx")])
+    path = sac.run("smoke", tmp_path)
+    assert path == tmp_path / "alignment_sac.onnx"
     log = json.loads((tmp_path / "log.json").read_text())
     assert log["periods"][0]["steps"] == 300
     assert (tmp_path / "curve.png").stat().st_size > 1000
     agent, _ = sac.train(sac.CONFIGS["smoke"])
     config = PaperConfig()
-    sac.write_model(agent, sac.CONFIGS["smoke"], log["periods"][0], log["evaluation"], tmp_path / "sac.onnx")
-    path = tmp_path / "sac.onnx"
+    sac.write_model(agent, sac.CONFIGS["smoke"], log["periods"][0], log["evaluation"], path)
     run = OnnxAlignmentPolicy(LoadedModel(path.read_bytes(), path)).start()
     error = np.array([80.0, -40.0])
     move = run.decide(Sight(error, 0.1, np.array([-512.0, -512.0, 512.0, 512.0]))).move

@@ -156,13 +156,22 @@ def test_training_is_handed_its_arguments(
     )
     assert outcome.lines == [str(tmp_path / "model.onnx")]
     assert calls.pop() == ("generator", None, 2.0, True, tmp_path / "run")
-    outcome = run_command("train", "alignment", "--config", "hybrid", "--minutes", "2", "--out", tmp_path)
-    assert outcome.lines == [str(tmp_path / "alignment_hybrid.onnx")]
-    expected = ["--log", str(tmp_path), "--seed", "0", "--cpu-seconds", "120.0"]
-    assert calls.pop() == [*expected, "--model", str(tmp_path / "alignment_hybrid.onnx")]
+
+
+def test_the_alignments_policy_is_trained_and_resumed(run_command: Run, tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("torch")
+    command = ("train", "alignment", "--config", "hybrid", "--minutes", "0.001", "--out", tmp_path / "run")
+    outcome = run_command(*command)
+    assert outcome.lines == [str(tmp_path / "run" / "alignment_hybrid.onnx")], outcome.errors
+    again = run_command(*command)
+    assert again.status == 2
+    assert "holds a training run already" in again.errors[0]
+    assert run_command(*command, "--resume").lines == outcome.lines
     outcome = run_command("train", "alignment", "--config", "nothing")
     assert outcome.status == 2
-    assert "There is no config 'nothing'; there are hybrid." in outcome.errors[0]
+    assert "There is no config 'nothing'; there are hybrid, binning-1" in outcome.errors[0]
+    outcome = run_command("train", "alignment", "--config", "paper", "--resume")
+    assert "it takes no --minutes and no --resume" in outcome.errors[0]
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(home: pathlib.Path) -> None:

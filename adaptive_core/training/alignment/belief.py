@@ -29,14 +29,18 @@ from torch import Tensor, nn
 
 from adaptive_core.simulation.shift_world import NOMINAL_GAIN_PX
 from adaptive_core.training.alignment.gaussian import (
+    FROM_JACOBIAN,
+    OFFSET,
+    ROWS,
     TERMS,
     Gaussian,
-    Moment,
+    circular,
     damped_solve,
     gain_px,
     length,
     length_under,
-    times,
+    regressor,
+    square_under,
 )
 
 _KINDS = 5  # of instruments: nearly ideal; with little, middling and much play; a bad one, which is not trained
@@ -46,37 +50,33 @@ _FORGETTING = 0.003
 HIDDEN = 16
 FEATURES = 8
 _CONTROLS = 5
+_SHARED_SIZES = {"hidden": HIDDEN, "frames": 1, "stale_count": 2}
+"""Numbers of the state that all hypotheses share."""
 _SIZES = {
-    "hidden": (HIDDEN,),
-    "command": (2,),
-    "frames": (1,),
-    "stale_count": (2,),
-    "log_weight": (HYPOTHESES,),
-    "mean_y": (HYPOTHESES, TERMS),
-    "mean_x": (HYPOTHESES, TERMS),
-    "covariance_re": (HYPOTHESES, TERMS, TERMS),
-    "covariance_im": (HYPOTHESES, TERMS, TERMS),
-    "backlash_px": (HYPOTHESES, 1),
-    "engaged": (HYPOTHESES, 2),
-    "engaged_before": (HYPOTHESES, 2),
-    "engaged_earlier": (HYPOTHESES, 2),
-    "side": (HYPOTHESES, 2),
-    "side_before": (HYPOTHESES, 2),
+    "log_weight": (1, 1),
+    "backlash_px": (1, 1),
+    "engaged": (2, 3),  # in this frame and the two before, from the command, which is made anew in each frame
+    "side": (2, 2),
+    "mean": (ROWS, 1),
+    "covariance": (ROWS, TERMS),
 }
-_KIND_VALUES = (
-    "prior_logit",
-    "creep",
-    "creep_spread",
-    "backlash_px",
-    "backlash_spread_px",
-    "shear",
-    "drift_px",
-    "walk_px",
-    "actuation",
-    "stale_frames",
-    "fresh_frames",
-)
-STATE_SIZE = sum(math.prod(size) for size in _SIZES.values())
+"""Of each hypothesis."""
+_LENGTHS = tuple(math.prod(size) for size in _SIZES.values())
+_NOW_AND_LAST = torch.tensor([[0.0, -1.0]])
+_NOW = torch.zeros(1, 1)
+_DIFFERENCES = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])
+_LAST_MOVE = _DIFFERENCES[:2, :1]
+_PLUS_LESS_MINUS = torch.tensor(_MIRRORS)[:, None, None]
+_FAVOURED = torch.tensor([4.0, 0.0])[:, None, None]
+"""Of two mirrors that are as likely, the bet is on the first."""
+_PROBE = torch.tensor([[1.0], [0.0]])
+_CONTROL_SCALE = torch.tensor([1.0, 1.0, 1.0, 0.2, 0.3])
+_SIZE_FLOORS = torch.tensor([0.05, 0.05, 0.1, 0.02])
+_SIZE_SCALES = torch.tensor([1 / 3, 1 / 3, 1 / 3, 1.0])
+_OF_OFFSET = torch.zeros(ROWS, 1)
+_OF_OFFSET[[0, TERMS]] = 1.0
+_OF_JACOBIAN = FROM_JACOBIAN.abs().amax(-1, keepdim=True).sign()
+STATE_SIZE = sum(_SHARED_SIZES.values()) + HYPOTHESES * sum(_LENGTHS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,20 +108,25 @@ def _logs(*values: float) -> nn.Parameter:
     return nn.Parameter(torch.log(torch.tensor(values)))
 
 
+def each_hypothesis(values: Tensor) -> Tensor:
+    """One value a kind, for each hypothesis (K, 1, 1).
+
+    The last one is not learned: what the bad kind stands for is not among the worlds of the training.
+    """
+    return torch.cat([values[:-1], values[-1:].detach()]).repeat(len(_MIRRORS))[:, None, None]
+
+
 def each_kind(logs: Tensor) -> Tensor:
-    """One value a kind, for each hypothesis (K,)."""
-    return logs.exp().repeat(len(_MIRRORS))
+    """As :func:`each_hypothesis` for values that are given by their logarithms."""
+    return each_hypothesis(logs).exp()
 
 
 class BeliefPolicy(nn.Module):
     """Shapes: ``error_px`` (n, 2), ``sigma_px`` (n, 1), ``limits_px`` (n, 4) = lowest (y, x), highest (y, x) from the
     target, ``known_jacobian`` (n, 4), zeros when it is not known; ``state`` (n, STATE_SIZE), zeros at the start."""
 
-    mirror: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mirror", torch.tensor(_MIRRORS).repeat_interleave(_KINDS))
         self.prior_logit = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0, -2.5]))
         self.gain_log = _log(1.16)
         self.known_log = _log(0.08)
@@ -147,189 +152,156 @@ class BeliefPolicy(nn.Module):
         nn.init.normal_(self.control.weight, std=0.01)
         nn.init.zeros_(self.control.bias)
 
-    def keep_bad_kind(self) -> None:
-        """Drop the gradients of the last kind's values: what it stands for is not among the worlds of the training."""
-        for name in _KIND_VALUES:
-            gradient = getattr(self, name).grad
-            if gradient is not None:
-                gradient[-1] = 0.0
-
-    def _unpack(self, state: Tensor) -> dict[str, Tensor]:
-        parts, start = {}, 0
-        for name, size in _SIZES.items():
-            stop = start + math.prod(size)
-            parts[name] = state[:, start:stop].reshape(-1, *size)
-            start = stop
-        return parts
-
-    def _prior(self, error_px: Tensor, known_jacobian: Tensor, noise: Tensor) -> Gaussian:
+    def _prior(self, error_px: Tensor, known_jacobian: Tensor, is_known: Tensor, noise: Tensor) -> Gaussian:
         """What is known after the first frame."""
-        turned = (self.mirror > 0).to(error_px.dtype)
-        wide = (NOMINAL_GAIN_PX * self.gain_log.exp()) ** 2
-        narrow = (NOMINAL_GAIN_PX * each_kind(self.shear)) ** 2
-        yy, yx, xy, xx = (known_jacobian[:, None, i : i + 1] for i in range(4))
-        size2 = known_jacobian.square().sum(-1, keepdim=True) / 2
-        is_known = (size2 > 0).to(size2.dtype)
-        sure = is_known * size2 * self.known_log.exp() ** 2
-        z = sure + (1 - is_known) * (turned * wide + (1 - turned) * narrow)
-        s = sure + (1 - is_known) * (turned * narrow + (1 - turned) * wide)
-        like = torch.zeros_like(z)
-        spreads = [each_kind(logs) ** 2 for logs in (self.drift_px, self.creep_spread, self.backlash_spread_px)]
-        diagonal = torch.stack([like + noise, z, s, *(like + spread for spread in spreads)], -1)
-        y = (
-            torch.cat([error_px[:, None, :1], (yy + xx) / 2, (yy - xx) / 2, 0 * yy, 0 * yy, 0 * yy], -1)
-            + like[..., None]
-        )
-        x = (
-            torch.cat([error_px[:, None, 1:], (xy - yx) / 2, (xy + yx) / 2, 0 * yy, 0 * yy, 0 * yy], -1)
-            + like[..., None]
-        )
-        covariance = diagonal[..., None] * torch.eye(TERMS)
-        return Gaussian(y, x, covariance, torch.zeros_like(covariance))
+        wide = ((NOMINAL_GAIN_PX * self.gain_log.exp()) ** 2).expand(_KINDS, 1, 1)
+        narrow = (NOMINAL_GAIN_PX * each_kind(self.shear)[:_KINDS]) ** 2
+        others = [each_kind(logs) ** 2 for logs in (self.drift_px, self.creep_spread, self.backlash_spread_px)]
+        z, s = torch.cat([wide, narrow]), torch.cat([narrow, wide])
+        blind = torch.cat([0 * z, z, s, *others], -2).repeat(1, 2, 1)
+        sure = known_jacobian.square().sum(-2, keepdim=True) / 2 * self.known_log.exp() ** 2
+        diagonal = blind * (1 - is_known * _OF_JACOBIAN) + sure * _OF_JACOBIAN + noise * _OF_OFFSET
+        return Gaussian(OFFSET @ error_px + FROM_JACOBIAN @ known_jacobian, diagonal * torch.eye(ROWS))
 
     def forward(
         self, error_px: Tensor, sigma_px: Tensor, limits_px: Tensor, known_jacobian: Tensor, state: Tensor
     ) -> Answer:
-        s = self._unpack(state)
-        frame = s["frames"]
-        sigma_px = sigma_px.clamp(0.005, 100.0)
-        first = (frame < 0.5).to(error_px.dtype)  # (n, 1)
-        later = 1 - first
-        mean_creep = each_kind(self.creep)[:, None]
-        backlash_px = first[..., None] * each_kind(self.backlash_px)[:, None] + later[..., None] * s["backlash_px"]
-        noise = 2 * (sigma_px.square() + self.noise_log.exp() ** 2)  # (n, 1), px^2
-        prior = self._prior(error_px, known_jacobian, noise)
-        before = prior.chosen(first, Gaussian(s["mean_y"], s["mean_x"], s["covariance_re"], s["covariance_im"]))
+        # Four axes from here on: worlds, hypotheses, and the rows and columns of vectors and matrices.
+        error = error_px[:, None, :, None]
+        sigma = sigma_px[:, None, None].clamp(0.005, 100.0)
+        lowest, highest = limits_px.reshape(-1, 1, 2, 2).transpose(-1, -2).split(1, -1)
+        known = known_jacobian[:, None, :, None]
+        hidden, frames, stale_count, own = state.split([*_SHARED_SIZES.values(), HYPOTHESES * sum(_LENGTHS)], -1)
+        frame, stale_count = frames[:, None, None], stale_count[:, None, None]
+        parts = own.reshape(-1, HYPOTHESES, sum(_LENGTHS)).split(_LENGTHS, -1)
+        log_weight, backlash_px, engaged, side, mean, covariance = (
+            part.reshape(-1, HYPOTHESES, *size) for part, size in zip(parts, _SIZES.values(), strict=True)
+        )
+        is_first, is_second = frame < 0.5, (frame - 1).abs() < 0.5
+        later = 1 - is_first.to(error.dtype)
+        creeps = each_kind(self.creep)
+        noise = 2 * (sigma.square() + self.noise_log.exp() ** 2)  # px^2
+        is_known = (known.square().sum(-2, keepdim=True) > 0).to(error.dtype)
+        prior = self._prior(error, known, is_known, noise)
+        before = prior.where(is_first, Gaussian(mean, circular(covariance)))
+        backlash_px = torch.where(is_first, each_kind(self.backlash_px), backlash_px)
 
         # The frame was fresh or stale, or the disk has jumped.
-        now = Moment(s["engaged"], s["engaged_before"], s["side"], frame)
-        last = Moment(s["engaged_before"], s["engaged_earlier"], s["side_before"], frame - 1)
+        jacobian = before.jacobian
+        last_moves = engaged @ _DIFFERENCES
+        moved_px = jacobian @ last_moves
         # In the second frame only the frame itself tells how far the disk has moved.
-        second = ((frame - 1).abs() < 0.5).to(error_px.dtype)[..., None]
-        shown = error_px[:, None] - before.offset(frame)
-        predicted = times(before.jacobian, s["engaged"] - s["engaged_before"])
-        here = now.regressor(before, mean_creep, second * shown + (1 - second) * predicted)
-        there = last.regressor(before, mean_creep)
-        stale_count = s["stale_count"]
-        stale_frames, fresh_frames = each_kind(self.stale_frames), each_kind(self.fresh_frames)
-        stale = (stale_frames + stale_count[:, :1]) / (stale_frames + fresh_frames + stale_count[:, 1:])
-        jump = self.jump_chance.exp() + 0 * stale
-        chances = torch.log(torch.stack([1 - stale - jump, stale, jump], 1))
-        jumps = torch.stack([0 * jump, 0 * jump, 0 * jump + self.jump_px.exp() ** 2], 1)  # (n, 3, K)
-        branches, log_density, surprises2 = before.branched(jumps).update(
-            (torch.stack([here[0], there[0], here[0]], 1), torch.stack([here[1], there[1], here[1]], 1)),
-            error_px[:, None, None],
-            noise[:, None],
+        shown_px = error - before.offset - jacobian @ engaged[..., 1:2]
+        moved_px = torch.cat([torch.where(is_second, shown_px, moved_px[..., :1]), moved_px[..., 1:]], -1)
+        now_and_last = regressor(
+            _NOW_AND_LAST, engaged[..., :2] - creeps * last_moves, moved_px, jacobian @ side / gain_px(jacobian)
         )
-        evidence = torch.logsumexp(log_density + chances, 1)  # (n, K)
-        share = torch.softmax(log_density + chances, 1)  # (n, 3, K)
-        belief = prior.chosen(first, branches.merged(share))
-        surprise2 = surprises2[:, 0]
-        log_weight = torch.log_softmax(first * self.prior_logit.repeat(len(_MIRRORS)) + later * s["log_weight"], -1)
-        log_evidence = later[:, 0] * torch.logsumexp(log_weight + evidence, -1)
-        weight = torch.softmax(log_weight + later * evidence, -1)[..., None]  # (n, K, 1)
+        stale_frames, fresh_frames = each_kind(self.stale_frames), each_kind(self.fresh_frames)
+        seen_stale, seen = stale_count[..., :1], stale_count[..., 1:]
+        stale = (stale_frames + seen_stale) / (stale_frames + fresh_frames + seen)
+        jump = self.jump_chance.exp().expand_as(stale)
+        chances = torch.log(torch.cat([1 - stale - jump, stale, jump], -1))
+        updated, evidence, share, surprise2 = before.update(
+            now_and_last, error, noise, self.jump_px.exp() ** 2, chances
+        )
+        belief = prior.where(is_first, updated)
+        first_weight = torch.log_softmax(each_hypothesis(self.prior_logit), 0)
+        log_weight = torch.where(is_first, first_weight, log_weight)
+        scores = log_weight + later * evidence
+        log_evidence = later * torch.logsumexp(log_weight + evidence, 1, keepdim=True)
+        weight = torch.softmax(scores, 1)
         # No hypothesis is ever given up: the grid is coarse, and what fits best may change.
-        log_weight = torch.log((1 - _FORGETTING) * weight[..., 0] + _FORGETTING / HYPOTHESES)
-        stale_share = later * (weight * share[:, 1, :, None]).sum(1)
+        log_weight = torch.log((1 - _FORGETTING) * weight + _FORGETTING / HYPOTHESES)
+        stale_share = later * (weight * share[..., 1:2]).sum(1, keepdim=True)
         stale_count = stale_count + torch.cat([stale_share, later], -1)
 
         # Linearise anew around what w has turned out to be, so that the play is followed with it.
-        found = (backlash_px + belief.y[..., 5:6]).clamp(0.0, 6.0) - backlash_px
-        slip = found / gain_px(belief.jacobian)
+        found = (backlash_px + belief.backlash_error).clamp(0.0, 6.0) - backlash_px
         backlash_px = backlash_px + found
-        engaged_now, engaged_before = s["engaged"] + s["side"] * slip, s["engaged_before"] + s["side_before"] * slip
-        belief = belief.shifted(found)
-        now = Moment(engaged_now, engaged_before, s["side"], frame)
+        belief = belief.without_backlash_error(found)
+        jacobian, unsure = belief.jacobian, belief.jacobian_metric
+        gain = gain_px(jacobian)
+        engaged = engaged[..., :2] + side * (found / gain)
+        engaged_now, last_move, side_now = engaged[..., :1], engaged @ _LAST_MOVE, side[..., :1]
+        each_here = belief.position(
+            regressor(_NOW, engaged_now - creeps * last_move, jacobian @ last_move, jacobian @ side_now / gain)
+        )
 
         # What the recurrent net sees is the same for any rotation and mirror.
-        each_here = belief.position(now.regressor(belief, mean_creep))
-        estimate_px = (weight * each_here).sum(1)
-        plus = (self.mirror > 0).to(error_px.dtype)[:, None]
-        weight_plus, weight_minus = (weight * plus).sum(1), (weight * (1 - plus)).sum(1)
-        features = torch.cat(
-            [
-                torch.log(length(error_px) + 0.05) / 3,
-                torch.log(length(estimate_px) + 0.05) / 3,
-                later * torch.log((weight[..., 0] * surprise2).sum(1, keepdim=True) + 0.1) / 3,
-                stale_share,
-                (weight[..., 0] * stale).sum(1, keepdim=True),
-                (weight_plus - weight_minus).abs(),
-                torch.log(sigma_px + 0.02),
-                torch.clamp(frame, max=8.0) / 8,
-            ],
-            -1,
+        estimate = (weight * each_here).sum(1, keepdim=True)
+        kinds = weight.reshape(-1, len(_MIRRORS), _KINDS, 1, 1)
+        mirror_weight = kinds.sum(2)
+        sizes = torch.cat(
+            [length(error), length(estimate), (weight * surprise2[..., :1]).sum(1, keepdim=True), sigma], -1
         )
-        hidden = self.gru(features, s["hidden"])
-        control = self.control(torch.cat([hidden, features], -1)).clamp(-4.0, 4.0)
+        parts = [
+            torch.log(sizes + _SIZE_FLOORS) * _SIZE_SCALES,
+            stale_share,
+            (weight * stale).sum(1, keepdim=True),
+            (mirror_weight * _PLUS_LESS_MINUS).sum(1, keepdim=True).abs(),
+            torch.clamp(frame, max=8.0) / 8,
+        ]
+        features = torch.cat(parts, -1).flatten(1)
+        hidden = self.gru(features, hidden)
+        control = self.control(torch.cat([hidden, features], -1)).clamp(-4.0, 4.0)[:, None, None]
+        caution, lead, reversal, stretch, actuation = (
+            (control * _CONTROL_SCALE + self._control_offset()).exp().split(1, -1)
+        )
 
         # The command that settles the disk on the target in the next frame, for each filter.
-        jacobian, unsure = belief.jacobian, belief.jacobian_metric
-        caution = (self.caution_log + control[:, :1]).exp()[..., None, None]
-        lead = torch.sigmoid(self.lead_logit + control[:, 1:2])[..., None]
-        gain = gain_px(jacobian)
-        creep = (mean_creep + belief.y[..., 4:5]).clamp(0.0, 0.4)
+        creep = (creeps + belief.creep_error).clamp(0.0, 0.4)
         play = backlash_px / gain
-        unmoved = belief.offset(frame + 1) + times(jacobian, engaged_now)
-        away = -damped_solve(jacobian, caution * unsure, unmoved) * (1 + lead * creep / (1 - creep))
-        reversal = (self.reversal_log + control[:, 2:3]).exp()[..., None] / gain
-        each = engaged_now + away + play * torch.tanh(away / reversal) - s["command"][:, None]
+        unmoved = belief.offset + belief.drift + jacobian @ engaged_now
+        away = -damped_solve(jacobian, caution * unsure, unmoved) * (1 + lead / (1 + lead) * creep / (1 - creep))
+        each = engaged_now + away + play * torch.tanh(away * gain / reversal)
         # Within a mirror the filters are averaged; between the mirrors one is chosen, for their mean is no good for
         # either.
-        move_plus = (weight * plus * each).sum(1) / (weight_plus + 1e-9)
-        move_minus = (weight * (1 - plus) * each).sum(1) / (weight_minus + 1e-9)
-        choice = torch.sigmoid(8 * (torch.log(weight_plus + 1e-6) - torch.log(weight_minus + 1e-6)) + 4)
-        move = (choice * move_plus + (1 - choice) * move_minus) * torch.exp(0.2 * control[:, 3:4])
-        known = (known_jacobian.square().sum(-1, keepdim=True) > 0).to(first.dtype)
-        room = torch.minimum(limits_px[:, 2:] - error_px, error_px - limits_px[:, :2]).amin(-1, keepdim=True)
-        probe = torch.minimum(self.probe_log.exp() + 0 * room, (room - 16).clamp_min(10.0) / (2.2 * NOMINAL_GAIN_PX))
-        blind = first * (1 - known)
-        move = blind * torch.cat([probe, 0 * probe], -1) + (1 - blind) * move
+        mirror_move = (kinds * each.reshape(-1, len(_MIRRORS), _KINDS, 2, 1)).sum(2) / (mirror_weight + 1e-9)
+        choice = torch.softmax(8 * torch.log(mirror_weight + 1e-6) + _FAVOURED, 1)
+        move = (choice * mirror_move).sum(1, keepdim=True) * stretch
+        room = torch.minimum(highest - error, error - lowest).amin(-2, keepdim=True)
+        probe = torch.minimum(self.probe_log.exp(), (room - 16).clamp_min(10.0) / (2.2 * NOMINAL_GAIN_PX))
+        is_blind = is_first & (is_known < 0.5)
 
         # Hold the move back so that no plausible filter sees the disk leave the screen.
-        step = times(jacobian, move[:, None])
-        reach = step.abs() + length_under(move[:, None], unsure)
-        edge = torch.where(
-            step > 0, 0.95 * limits_px[:, None, 2:] - each_here, each_here - 0.95 * limits_px[:, None, :2]
-        )
-        fraction = (edge.clamp_min(5.0) / (reach + 1e-3)).amin(-1) + 1e3 * (weight[..., 0] < 1e-3).to(step.dtype)
-        fraction = fraction.amin(-1, keepdim=True).clamp(max=1.0)
-        move = blind * move + (1 - blind) * fraction * move
-        size = (move.square().sum(-1, keepdim=True) + 1e-14).sqrt()
+        step = jacobian @ move
+        reach = step.abs() + length_under(move, unsure)
+        edge = torch.where(step > 0, 0.95 * highest - each_here, each_here - 0.95 * lowest)
+        fraction = (edge.clamp_min(5.0) / (reach + 1e-3)).amin(-2, keepdim=True) + 1e3 * (weight < 1e-3).to(step.dtype)
+        move = torch.where(is_blind, probe * _PROBE, fraction.amin(1, keepdim=True).clamp(max=1.0) * move)
+        size = (move.square().sum(-2, keepdim=True) + 1e-14).sqrt()
         move = move * (1.5 / size).clamp(max=1.0)
 
         # Predict the next frame.
-        command = s["command"] + move
-        low, high = command[:, None] - play, command[:, None] + play
-        engaged = torch.maximum(torch.minimum(engaged_now, high), low)
-        pushed_up = (engaged_now < low).to(engaged.dtype)
-        pushed_down = (engaged_now > high).to(engaged.dtype)
-        side = (1 - pushed_up - pushed_down) * s["side"] - pushed_up + pushed_down
-        moved = engaged - engaged_now
-        moved2 = times(jacobian, moved).square().sum(-1) + 2 * length_under(moved, unsure)[..., 0].square()
-        actuation = each_kind(self.actuation) * torch.exp(0.3 * control[:, 4:5])
-        walk = 2 * each_kind(self.walk_px) ** 2 + actuation**2 * moved2  # (n, K)
-        belief = belief.widened(walk)
-        ahead = Moment(engaged, engaged_now, side, frame + 1).regressor(belief, mean_creep)
-        squared = belief.position(ahead).square().sum(-1) + belief.variance(ahead).clamp_min(0.0)
-        doubt_px = (weight[..., 0] * squared).sum(1, keepdim=True).sqrt()
-        chosen = weight * (choice[:, None] * plus + (1 - choice[:, None]) * (1 - plus))
+        low, high = move - play, move + play
+        engaged_next = torch.maximum(torch.minimum(engaged_now, high), low)
+        moved = engaged_next - engaged_now
+        # An axis that moves is at the end of its play.
+        side_next = torch.where(moved.abs() > 0, -moved.sign(), side_now)
+        moved2 = (jacobian @ moved).square().sum(-2, keepdim=True) + square_under(moved, unsure)
+        walk = 2 * each_kind(self.walk_px) ** 2 + (each_kind(self.actuation) * actuation) ** 2 * moved2
+        belief = belief.widened(walk).at(move)
+        engaged = torch.cat([engaged_next, engaged], -1) - move
+        ahead = regressor(_NOW, engaged[..., :1] - creeps * moved, jacobian @ moved, jacobian @ side_next / gain)
+        squared = belief.position(ahead).square().sum(-2, keepdim=True) + belief.variance(ahead).clamp_min(0.0)
+        doubt = (weight * squared).sum(1).sqrt()
+        chosen = (kinds * choice[:, :, None]).reshape(-1, HYPOTHESES, 1, 1)
         best = (chosen * jacobian).sum(1) / (chosen.sum(1) + 1e-9)
-        new = {
-            "hidden": hidden,
-            "command": command,
-            "frames": frame + 1,
-            "stale_count": stale_count,
-            "log_weight": log_weight,
-            "mean_y": belief.y,
-            "mean_x": belief.x,
-            "covariance_re": belief.re,
-            "covariance_im": belief.im,
-            "backlash_px": backlash_px,
-            "engaged": engaged,
-            "engaged_before": engaged_now,
-            "engaged_earlier": engaged_before,
-            "side": side,
-            "side_before": s["side"],
-        }
-        packed = torch.cat([new[name].flatten(1) for name in _SIZES], -1)
-        return Answer(move, packed, estimate_px, doubt_px, best, log_evidence)
+        new = [
+            log_weight,
+            backlash_px,
+            engaged,
+            torch.cat([side_next, side_now], -1),
+            belief.mean,
+            belief.covariance[..., :TERMS],
+        ]
+        own = torch.cat([part.flatten(2) for part in new], -1).flatten(1)
+        packed = torch.cat([hidden, frames + 1, stale_count.flatten(1), own], -1)
+        return Answer(
+            move.flatten(1), packed, estimate.flatten(1), doubt.flatten(1), best.flatten(1), log_evidence.flatten()
+        )
+
+    def _control_offset(self) -> Tensor:
+        """Logarithms of what the GRU's controls are factors of (5,)."""
+        zero = torch.zeros(())
+        return torch.stack([self.caution_log, self.lead_logit, self.reversal_log, zero, zero])

@@ -1,7 +1,6 @@
 """Trains the hybrid policy by back-propagation through the differentiable simulator and exports it to ONNX.
 
-    python -m adaptive_core.training.alignment.hybrid --log models/training/alignment_hybrid \\
-        --model models/alignment_hybrid.onnx
+    adaptive-scan train alignment --config hybrid
 
 No reward is designed and no microscope is needed: the loss is the logarithm of the true distance, which the simulator
 knows, plus a penalty for the edge of the screen, less the likelihood of what was measured, so that the policy's doubt
@@ -11,11 +10,11 @@ is honest. World C is never trained on.
 from __future__ import annotations
 
 import argparse
+import collections.abc
 import dataclasses
 import json
-import math
+import logging
 import pathlib
-import time
 import typing
 
 import numpy as np
@@ -27,6 +26,12 @@ from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, ShiftWorlds, dr
 from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
 from adaptive_core.training.alignment.export import export_policy
 from adaptive_core.training.alignment.torch_world import TorchNoise, TorchWorldState
+from adaptive_core.training.alignment.trials import run_trials, score
+from adaptive_core.training.loop import Schedule, cosine, fit
+from adaptive_core.training.runs import RunFolder
+
+MODEL_NAME = "alignment_hybrid.onnx"
+_VALIDATION_SEED = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +39,9 @@ class HybridConfig:
     """How the policy is trained.
 
     Attributes:
-        cpu_seconds: of the process, after which the training ends.
-        worlds: number of worlds a step.
+        iterations: of the optimiser, at most.
+        minutes: of the training, at most.
+        worlds: number of worlds an iteration.
         ideal_share: part of them that is of world A; the others are of world B.
         frames: length of an episode.
         learning_rate: of Adam, falling with a cosine.
@@ -46,9 +52,12 @@ class HybridConfig:
         sigma_error: the disk finder's own estimate of its noise is wrong by this factor (standard deviation of the
             log).
         known_share: part of the worlds whose Jacobian is known up to ``known_error``, as from an earlier alignment.
+        average: decay of the running average of the weights.
+        validation: number of worlds of each family that scores are taken on during the training.
     """
 
-    cpu_seconds: float = 420.0
+    iterations: int = 1000
+    minutes: float = 60.0
     worlds: int = 128
     ideal_share: float = 0.45
     frames: int = 14
@@ -62,42 +71,59 @@ class HybridConfig:
     sigma_error: float = 0.2
     known_share: float = 0.1
     known_error: float = 0.05
+    average: float = 0.99
+    validation: int = 400
     seed: int = 0
 
 
-def train(config: HybridConfig) -> tuple[BeliefPolicy, dict[str, typing.Any]]:
-    """Train; returns the policy and a log."""
+def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
+    """Train, or go on from the checkpoint in the folder; returns the path of the model there.
+
+    Raises InvalidInputError if the folder holds another run.
+    """
     torch.manual_seed(config.seed)
     torch.set_num_threads(1)
-    policy = BeliefPolicy()
-    optimiser = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
-    rng = np.random.default_rng(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    began, cpu = time.monotonic(), time.process_time()
-    losses: list[float] = []
-    skipped = 0
-    while (done := (time.process_time() - cpu) / config.cpu_seconds) < 1:
-        warm = min(1.0, len(losses) / 20 + 0.02)
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) + 0.01)
+    run = RunFolder(out, config)
+    checkpoint = run.open(resume)
+
+    def step(policy: BeliefPolicy, iteration: int, _progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+        # A training that is resumed sees the same worlds as one that never stopped.
+        rng = np.random.default_rng([config.seed, iteration])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         loss = _loss(policy, config, rng, generator)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        policy.keep_bad_kind()
-        if torch.isfinite(nn.utils.clip_grad_norm_(policy.parameters(), 1.0)):
-            optimiser.step()
-        else:
-            skipped += 1
-        losses.append(loss.item())
-    log = {
-        "losses": [round(value, 4) for value in losses],
-        "steps": len(losses),
-        "skipped_steps": skipped,
-        "cpu_minutes": round((time.process_time() - cpu) / 60, 2),
-        "minutes": round((time.monotonic() - began) / 60, 2),
-        "parameters": sum(p.numel() for p in policy.parameters()),
+        return loss, {"loss": loss.item()}
+
+    fitted = fit(
+        BeliefPolicy(),
+        run,
+        checkpoint,
+        Schedule(config.minutes, config.iterations, config.average, validate_every_s=60.0),
+        lambda iteration, progress: config.learning_rate * min(1.0, (iteration + 1) / 20) * cosine(progress, 0.01),
+        step,
+        _validation(config),
+    )
+    training = {
+        "config": run.config,
+        "seed": config.seed,
+        "command": "adaptive-scan train alignment --config hybrid",
+        "iterations": fitted.iterations,
+        "minutes": round(fitted.minutes, 1),
+        "parameters": sum(p.numel() for p in fitted.network.parameters()),
     }
-    return policy, log
+    (out / "config.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    write_model(fitted.network, training, out / MODEL_NAME)
+    return out / MODEL_NAME
+
+
+def _validation(config: HybridConfig) -> collections.abc.Callable[[BeliefPolicy], dict[str, float]]:
+    def validate(policy: BeliefPolicy) -> dict[str, float]:
+        figures = {}
+        for family in ("A", "B"):
+            found = score(run_trials(policy, family, config.validation, _VALIDATION_SEED))
+            figures |= {f"{name}_{family}": found[name] for name in ("frames_mean", "missed", "rms_px")}
+        return figures
+
+    return validate
 
 
 def _loss(
@@ -164,8 +190,7 @@ class ExportedPolicy(nn.Module):
 
 def write_model(
     policy: BeliefPolicy,
-    config: HybridConfig,
-    log: dict[str, typing.Any],
+    training: dict[str, typing.Any],
     path: pathlib.Path,
     scores: tuple[dict[str, typing.Any], ...] = (),
 ) -> None:
@@ -179,14 +204,7 @@ def write_model(
         ),
         observes=("sigma_px", "limits_px", "known_jacobian"),
         trained_on="Simulated worlds A and B (adaptive_core.simulation.shift_world); never on C",
-        training={
-            "config": dataclasses.asdict(config),
-            "command": "python -m adaptive_core.training.alignment.hybrid",
-            "seed": config.seed,
-            "steps": log["steps"],
-            "cpu_minutes": log["cpu_minutes"],
-            "parameters": log["parameters"],
-        },
+        training=training,
         scores=scores,
         licence="GPL-3.0-or-later",
         sources=(
@@ -207,34 +225,18 @@ def write_model(
     export_policy(ExportedPolicy(policy).eval(), example, inputs, outputs, card, path)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train the hybrid alignment policy.")
-    parser.add_argument("--log", type=pathlib.Path, required=True, help="folder for config, log, weights and curve")
-    parser.add_argument("--model", type=pathlib.Path, help="ONNX file to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cpu-seconds", type=float, default=HybridConfig.cpu_seconds)
-    options = parser.parse_args(arguments)
-    config = HybridConfig(seed=options.seed, cpu_seconds=options.cpu_seconds)
-    policy, log = train(config)
-    options.log.mkdir(parents=True, exist_ok=True)
-    (options.log / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
-    (options.log / "log.json").write_text(json.dumps(log) + "\n")
-    _plot(log["losses"], options.log / "curve.png")
-    if options.model is not None:
-        write_model(policy, config, log, options.model)
-
-
-def _plot(losses: list[float], path: pathlib.Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axis = figure.subplots()
-    smooth = np.convolve(losses, np.ones(20) / 20, mode="valid") if len(losses) >= 20 else np.array(losses)
-    axis.plot(losses, color="0.8")
-    axis.plot(np.arange(len(smooth)) + len(losses) - len(smooth), smooth)
-    axis.set(xlabel="step", ylabel="loss")
-    figure.savefig(path, dpi=100)
+def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
+    """Command line of this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "alignment-hybrid")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    for name in ("iterations", "worlds", "validation", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(HybridConfig, name))
+    parser.add_argument("--minutes", type=float, default=HybridConfig.minutes)
+    arguments = vars(parser.parse_args(argv))
+    out, resume = arguments.pop("out"), arguments.pop("resume")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    return train(HybridConfig(**arguments), out, resume)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Soft actor-critic on the environment of Xu et al. (2022), by stable-baselines3, and its export to ONNX.
 
-    python -m adaptive_core.training.alignment.sac --config paper --log models/training/alignment_sac \\
-        --model models/alignment_sac.onnx
+    adaptive-scan train alignment --config paper
 
 The experiments of the paper are the names in :data:`CONFIGS`. ``relearn`` goes on with the paper's agent after the
 response has become 25 % smaller. For learning on an instrument, call :func:`train` with ``stage=PortStage(camera,
@@ -11,6 +10,7 @@ shift, ...)``.
 from __future__ import annotations
 
 import argparse
+import collections.abc
 import dataclasses
 import json
 import pathlib
@@ -24,10 +24,11 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from adaptive_core.alignment.policy import NOMINAL_GAIN_PX, SCREEN_PX
-from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_card import ModelCard
 from adaptive_core.training.alignment.export import export_policy
 from adaptive_core.training.alignment.paper_env import DiskStage, PaperConfig, PaperEnv, SimulatedStage
+
+MODEL_NAME = "alignment_sac.onnx"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,25 +204,30 @@ def evaluate(
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train the paper's agent.")
-    parser.add_argument("--config", default="paper", choices=sorted(CONFIGS))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=pathlib.Path, required=True, help="folder for config, log and curve")
-    parser.add_argument("--model", type=pathlib.Path, help="ONNX file to write")
-    options = parser.parse_args(arguments)
-    config = dataclasses.replace(CONFIGS[options.config], seed=options.seed)
+def run(name: str, out: pathlib.Path, seed: int = 0) -> pathlib.Path:
+    """Learn as a config says; writes its figures into the folder and returns the path of the agent's model there, or
+    the folder where the agent has learnt again, which is not exported."""
+    config = dataclasses.replace(CONFIGS[name], seed=seed)
     agent, logs = train(config)
     scores = evaluate(agent, config.environment)
-    options.log.mkdir(parents=True, exist_ok=True)
-    (options.log / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
-    (options.log / "log.json").write_text(json.dumps({"periods": logs, "evaluation": scores}) + "\n")
-    _plot(logs, options.log / "curve.png")
-    if options.model is not None:
-        if config.relearn_scale is not None:
-            raise InvalidInputError("The agent that has relearnt is not exported; train the config 'paper'.")
-        write_model(agent, config, logs[0], scores, options.model)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+    (out / "log.json").write_text(json.dumps({"periods": logs, "evaluation": scores}) + "\n", encoding="utf-8")
+    _plot(logs, out / "curve.png")
+    if config.relearn_scale is not None:
+        return out
+    write_model(agent, config, logs[0], scores, out / MODEL_NAME)
+    return out / MODEL_NAME
+
+
+def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
+    """Command line of this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="paper", choices=sorted(CONFIGS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "alignment-sac")
+    options = parser.parse_args(argv)
+    return run(options.config, options.out, options.seed)
 
 
 def write_model(
@@ -242,7 +248,7 @@ def write_model(
         trained_on="The paper's linear simulation: rotation 30 degrees, no mirror, fixed gain",
         training={
             "algorithm": "soft actor-critic, stable-baselines3",
-            "command": "python -m adaptive_core.training.alignment.sac --config paper",
+            "command": "adaptive-scan train alignment --config paper",
             "seed": config.seed,
             "steps": config.steps,
             "cpu_minutes": log["cpu_minutes"],

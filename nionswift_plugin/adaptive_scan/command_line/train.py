@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         loop.add_argument("--minutes", type=float, metavar="M", help="length of the training (default: the config's)")
         loop.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the run")
     partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
-    for loop in (partial_scan, ptychography):
+    for loop in (partial_scan, alignment, ptychography):
         loop.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     alignment.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
 
@@ -56,26 +56,21 @@ def _train_partial_scan(options: argparse.Namespace) -> pathlib.Path:
 def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
     """The figures and the model of a run in one folder."""
     folder = options.out or pathlib.Path("training-runs") / f"alignment-{options.config}"
-    is_hybrid = options.config == HYBRID
-    algorithm = training("alignment.hybrid" if is_hybrid else "alignment.sac")
-    words = ["--log", str(folder), "--seed", str(options.seed)]
-    if is_hybrid:
-        model = folder / "alignment_hybrid.onnx"
-        if options.minutes is not None:
-            words += ["--cpu-seconds", str(60 * options.minutes)]
-    else:
-        model = folder / "alignment_sac.onnx"
-        if options.config not in algorithm.CONFIGS:
-            names = ", ".join([HYBRID, *sorted(algorithm.CONFIGS)])
-            raise InvalidInputError(f"There is no config {options.config!r}; there are {names}.")
-        if options.minutes is not None:
-            raise InvalidInputError("The paper's agent learns for the steps of its config, not for --minutes.")
-        words += ["--config", options.config]
-        if algorithm.CONFIGS[options.config].relearn_scale is not None:
-            algorithm.main(words)
-            return folder
-    algorithm.main([*words, "--model", str(model)])
-    return model
+    if options.config == HYBRID:
+        hybrid = training("alignment.hybrid")
+        limits = {} if options.minutes is None else {"minutes": options.minutes}
+        path: pathlib.Path = hybrid.train(hybrid.HybridConfig(seed=options.seed, **limits), folder, options.resume)
+        return path
+    sac = training("alignment.sac")
+    if options.config not in sac.CONFIGS:
+        names = ", ".join([HYBRID, *sorted(sac.CONFIGS)])
+        raise InvalidInputError(f"There is no config {options.config!r}; there are {names}.")
+    if options.minutes is not None or options.resume:
+        raise InvalidInputError(
+            "The paper's agent learns for the steps of its config: it takes no --minutes and no --resume."
+        )
+    learned: pathlib.Path = sac.run(options.config, folder, options.seed)
+    return learned
 
 
 def _train_ptychography(options: argparse.Namespace) -> pathlib.Path:
