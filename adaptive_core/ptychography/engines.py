@@ -20,6 +20,9 @@ from adaptive_core.simulation.ptychography_probe import ComplexArray
 
 RealArray = npt.NDArray[np.float32]
 
+_ABSORPTION = (-0.3, 3.0)
+"""Bounds of the imaginary part: no specimen amplifies the wave, but noise may seem to; wrong data must not diverge."""
+
 
 def squared_error(model: ForwardModel, potential: ComplexArray, intensities: RealArray) -> tuple[float, ComplexArray]:
     """Loss of Schloz et al., Eq. 2, and its gradient d/dRe(V) + i d/dIm(V), shape of the object, complex64."""
@@ -144,5 +147,7 @@ def weighted_descent(
             update = (update if settings.absorption else update.real).astype(potential.dtype)
             velocity = np.float32(settings.momentum) * velocity + update
             potential -= update + np.float32(settings.momentum) * velocity
+            if settings.absorption:
+                np.clip(potential.imag, *_ABSORPTION, out=potential.imag)
         losses.append(loss / pixels)
     return potential, losses

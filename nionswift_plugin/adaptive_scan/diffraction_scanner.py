@@ -45,6 +45,8 @@ RealArray = npt.NDArray[np.float32]
 _STOP_VIEW_S = 5.0
 """How long a live view may take to stop."""
 _DARK_FRAMES = 8
+_LOST = 0.05
+"""Part of the electrons of the pattern before it, below which a pattern shows that the beam is lost."""
 _DEFOCUS_TOLERANCE_NM = 0.01
 
 
@@ -162,6 +164,7 @@ class SwiftDiffractionScanner:
         self._beam: Beam | None = None
         self._dark = DarkLevel()
         self._centre_px: Point | None = None
+        self._electrons = 0.0
         self._control_before: float | None = None
 
     @property
@@ -284,6 +287,13 @@ class SwiftDiffractionScanner:
         if not signal.any():
             raise DeviceDataError(f"A pattern of {self.camera_id} has no counts; is the beam on the camera?")
         signal /= np.float32(self._counts_per_electron)
+        electrons = float(signal.sum(dtype=np.float64))
+        if electrons < _LOST * self._electrons:
+            raise DeviceDataError(
+                f"A pattern of {self.camera_id} has {electrons:.3g} electrons, one before it had "
+                f"{self._electrons:.3g}; is the beam still on the camera?"
+            )
+        self._electrons = electrons
         if self._centre_px is None:
             # Whether the disk is where it can be cut out shows before the rest of the dose is spent.
             self._cut.patterns(signal[None], bright_field_disk(signal).centre_px)

@@ -60,6 +60,13 @@ _MODELS = ModelKinds(
 )
 
 
+def _similarity(text: str, what: str) -> float:
+    value = positive_number(text, what)
+    if value >= 1:
+        raise InvalidInputError(f"{what} must lie between 0 and 1, not {text!r}.")
+    return value
+
+
 class PtychographyModel(SectionModel[PtychographyChoices]):
     """State of the section.
 
@@ -73,7 +80,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
 
     positions_text = number_text("positions", "The number of positions", whole_number)
     subsequences_text = number_text("subsequences", "The number of sub-sequences", whole_number)
-    stop_text = number_text("stop_similarity", "The similarity", positive_number, optional=True)
+    stop_text = number_text("stop_similarity", "The similarity", _similarity, optional=True)
     defocus_text = number_text("defocus_nm", "The defocus", number_from_zero, optional=True)
     exposure_text = number_text("exposure_ms", "The exposure", positive_number, optional=True)
     energy_text = number_text("energy_kev", "The beam energy", positive_number, optional=True)

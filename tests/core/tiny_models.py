@@ -143,6 +143,38 @@ def alignment_policy(**card: typing.Any) -> bytes:
     )
 
 
+def ptychography_encoder() -> bytes:
+    """Compresses an image of 8 px a side by its mean along one of them."""
+    nodes = [node("ReduceMean", "potential", "code", axes=[1, 2], keepdims=0)]
+    card = dataclasses.replace(ALIGNMENT_CARD, kind="ptychography_encoder", name="Tiny encoder")
+    return with_card(model(nodes, {"potential": (1, 1, 8, 8)}, {"code": (1, 8)}), card)
+
+
+def ptychography_policy(positions: int, defocus_A: float, **training: typing.Any) -> bytes:
+    """Answers points on a diagonal and, in turn, their mirror images, at a defocus; looks at the live image's code."""
+    diagonal = [-0.8 + 1.6 * i / max(positions - 1, 1) for i in range(positions) for _ in range(2)]
+    nodes = [
+        constant("diagonal", diagonal, [1, positions, 2]),
+        constant("mirror", [1.0, -1.0], [1, 1, 2]),
+        constant("defocus_A", [defocus_A], [1, 1]),
+        node("Mul", "positions mirror", "mirrored"),
+        node("Add", "diagonal mirrored", "sum"),
+        constant("half", [0.5], [1]),
+        node("Mul", "sum half", "next_positions"),
+    ]
+    card = ModelCard(
+        kind="ptychography_policy",
+        name="Tiny ptychography",
+        description="Walks along a diagonal.",
+        observes=("code",),
+        probes_per_segment=positions,
+        training=training,
+    )
+    inputs: Tensors = {"code": (1, 8), "positions": (1, positions, 2)}
+    outputs: Tensors = {"next_positions": (1, positions, 2), "defocus_A": (1, 1)}
+    return with_card(model(nodes, inputs, outputs), card)
+
+
 def nan_generator(when_measured: bool = False) -> bytes:
     """Answers NaN: always, or only once more than half of the pixels are measured, which no check beforehand finds."""
     threshold = 0.5 if when_measured else -1.0

@@ -94,6 +94,14 @@ def test_absorption_is_recovered_where_it_is_and_costs_no_quality(sparse, region
     assert (reconstruction.final(sparse).amplitude(0.5) == 1).all()
 
 
+def test_absorption_is_bounded_whatever_the_data_are(sparse):
+    counts = np.random.default_rng(1).exponential(100.0, sparse.patterns.shape).astype(np.float32)
+    settings = dataclasses.replace(reconstruction.INTERMEDIATE, absorption=True, epochs=6)
+    amplitude = reconstruction.intermediate(dataclasses.replace(sparse, patterns=counts), settings=settings)
+    assert np.isfinite(amplitude.potential).all()
+    assert -0.3001 <= amplitude.potential.imag.min() <= amplitude.potential.imag.max() <= 3.0001
+
+
 def test_defocus_is_modelled(region):
     place = positions.sparse_grid(250, (20.0, 20.0))
     data = region.measure(place, None, np.random.default_rng(0), 50.0)
