@@ -81,7 +81,7 @@ def save_summary(
         bar.ax.tick_params(labelsize=8)
         bar.set_label(label, fontsize=8)
     if pixel_size_nm is not None:
-        _draw_scale_bar(axes[0], size_px, pixel_size_nm)
+        draw_scale_bar(axes[0], size_px, pixel_size_nm)
     if caption:
         figure.supxlabel(caption, fontsize=10)
     figure.savefig(path, format="png")
@@ -126,7 +126,7 @@ def _draw_path(axis: Axes, size_px: tuple[int, int], actions: collections.abc.Se
     return drawn
 
 
-def _draw_scale_bar(axis: Axes, size_px: tuple[int, int], pixel_size_nm: float) -> None:
+def draw_scale_bar(axis: Axes, size_px: tuple[int, int], pixel_size_nm: float) -> None:
     """A bar of a round length, about a quarter of the width."""
     wished_nm = size_px[1] * pixel_size_nm / 4
     decade = 10.0 ** math.floor(math.log10(wished_nm))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
-import dataclasses
-import pathlib
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -111,43 +108,3 @@ class RecordedScanner(StandIn):
 def _spread(size_px: tuple[int, int], count: int = 256) -> npt.NDArray[np.intp]:
     """Indices (n, 2) of about ``count`` places all over a grid."""
     return (static_path.halton(size_px, min(count, size_px[0] * size_px[1]))).astype(np.intp)
-
-
-def read_recorded(path: pathlib.Path) -> npt.NDArray[np.generic]:
-    """Patterns (rows, columns, d, d) of a file: ``.npy``, or an HDF5 file of py4DSTEM (.h5) or hyperspy (.hspy).
-
-    An ``.npy`` file is mapped, not read. An HDF5 file must hold one data set of four dimensions; of several the one
-    that py4DSTEM or hyperspy name ``data`` is taken. Non-square patterns are refused. Raises InvalidInputError.
-    """
-    try:
-        if path.suffix == ".npy":
-            patterns: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            patterns = _hdf5_patterns(path)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path.name} cannot be read as a 4D-STEM scan: {error}.") from error
-    if patterns.ndim != 4 or patterns.shape[2] != patterns.shape[3]:
-        raise InvalidInputError(f"{path.name} must hold (rows, columns, d, d), not the shape {patterns.shape}.")
-    return patterns
-
-
-def _hdf5_patterns(path: pathlib.Path) -> npt.NDArray[np.generic]:
-    found: dict[str, h5py.Dataset] = {}
-
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim == 4:
-            found[name] = item
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-        named = [name for name in found if name.rsplit("/", 1)[-1] == "data"] or list(found)
-        if len(named) != 1:
-            raise InvalidInputError(
-                f"{path.name} must hold one 4D data set, not {len(named)}{': ' if named else ''}{', '.join(named)}."
-            )
-        return np.asarray(found[named[0]])
-
-
-def recorded_setup(patterns: npt.NDArray[np.generic], like: DiffractionSetup) -> DiffractionSetup:
-    """A setup with the sizes of a recording, everything else from ``like``."""
-    return dataclasses.replace(like, size_px=(patterns.shape[0], patterns.shape[1]), detector_px=patterns.shape[2])

@@ -63,10 +63,9 @@ class ForwardModel:
             columns = (corner[:, 1, None] + steps) % object_px[1]
             self._index = rows[:, :, None] * object_px[1] + columns[:, None, :]
         self.probes = shifted(wave, self.shifts_px)
-        self.tilt = np.ones((1, 1), np.complex64)
+        self.tilt = np.ones((1, 1, 1), np.complex64)
         if any(offset_px):
-            along_y, along_x = (np.exp(-2j * np.pi * o * np.arange(window) / window) for o in offset_px)
-            self.tilt = np.asarray(along_y[:, None] * along_x, dtype=np.complex64)
+            self.tilt = self._tilt(offset_px)
             self.probes *= self.tilt
         positive, negative = (detector_px + 1) // 2, detector_px // 2
         self._blocks = ((slice(0, positive), slice(0, positive)), (slice(-negative, None), slice(positive, None)))
@@ -120,6 +119,15 @@ class ForwardModel:
     def illumination(self) -> RealArray:
         """Sum of the probes' intensities on the object, shape ``object_px``, float32."""
         return np.asarray(self._scatter(self.probes.real**2 + self.probes.imag**2).real, dtype=np.float32)
+
+    def _tilt(self, offset_px: tuple[float, float]) -> ComplexArray:
+        """The phase ramp that moves the pattern by parts of a pixel, shape (1, w, w), or (p, w, w) without cutting."""
+        window = self.window_px
+        # Where the window is all of the object, a probe goes on beyond the edge: its ramp is cut opposite to it.
+        start = self.shifts_px - window // 2 if self._index is None else np.zeros((1, 2))
+        from_start = (np.arange(window) - start[:, :, None]) % window
+        ramps = np.exp(-2j * np.pi * np.asarray(offset_px)[:, None] * from_start / window).astype(np.complex64)
+        return np.asarray(ramps[:, 0, :, None] * ramps[:, 1, None, :])
 
     def _columns(self) -> tuple[tuple[slice, slice], ...]:
         positive, negative = self._blocks

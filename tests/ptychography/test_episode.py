@@ -173,28 +173,6 @@ def test_recorded_data_snap_to_their_grid(recorded):
         stand_ins.RecordedScanner(patterns[1:], setup)
 
 
-def test_recorded_data_are_read(recorded, tmp_path):
-    patterns, setup = recorded
-    small = patterns[:2, :3]
-    np.save(tmp_path / "scan.npy", small)
-    with h5py.File(tmp_path / "py4dstem.h5", "w") as file:
-        file["datacube_root/datacube/data"] = small
-        file["datacube_root/datacube/dim0"] = np.arange(2)
-    with h5py.File(tmp_path / "hyperspy.hspy", "w") as file:
-        file["Experiments/scan/data"] = small
-    for name in ("scan.npy", "py4dstem.h5", "hyperspy.hspy"):
-        read = stand_ins.read_recorded(tmp_path / name)
-        np.testing.assert_array_equal(read, small)
-        assert stand_ins.recorded_setup(read, setup).size_px == (2, 3)
-    np.save(tmp_path / "flat.npy", small[0])
-    with h5py.File(tmp_path / "two.h5", "w") as file:
-        file["a"], file["b"] = small, small
-    (tmp_path / "no.h5").write_bytes(b"nothing")
-    for name in ("flat.npy", "two.h5", "no.h5", "missing.npy"):
-        with pytest.raises(InvalidInputError):
-            stand_ins.read_recorded(tmp_path / name)
-
-
 def test_single_sideband_on_a_raster(region):
     side = 40
     data = region.measure(positions.raster(side, side, (20.0, 20.0)), None, np.random.default_rng(0), 20.0)

@@ -68,6 +68,7 @@ def test_spherical_aberration_and_its_balancing_defocus_cancel_at_one_angle():
         ((96, 96), 32, 21, (0.0, 0.0)),
         ((60, 72), 48, 32, (0.25, -0.4)),
         ((40, 40), 40, 40, (0.0, 0.0)),
+        ((40, 40), 40, 30, (0.5, -0.3)),
     ],
 )
 def test_adjoint(grid, window, detector, offset):
