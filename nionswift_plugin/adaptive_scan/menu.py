@@ -9,10 +9,12 @@ import typing
 
 from nion.swift import DocumentController
 from nion.ui import UserInterface
+from nion.utils import Registry
 
 from nionswift_plugin.adaptive_scan import PANEL_ID
 
 if typing.TYPE_CHECKING:
+    from adaptive_core.ports import SimulatedSpecimen
     from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
 
 _ = gettext.gettext
@@ -46,6 +48,10 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     menu.add_separator()
     ptychography = add(_("Adaptive Ptychography"), lambda panel: panel.ptychography.start())
     abort_ptychography = add(_("Abort Ptychography"), lambda panel: panel.ptychography.session.abort())
+    menu.add_separator()
+    specimens = document_controller.create_sub_menu(_("Simulated Specimen"), "adaptive_scan_specimens")
+    menu.add_sub_menu(_("Simulated Specimen"), specimens)
+    specimens.on_about_to_show = functools.partial(_show_specimens, specimens)
 
     def about_to_show() -> None:
         panel = _panel(document_controller)
@@ -88,8 +94,7 @@ def _perform(
 
 def _show_policies(document_controller: DocumentController.DocumentController, menu: UserInterface.Menu) -> None:
     """Make the items of the sub-menu anew."""
-    for item in list(menu.get_menu_actions()):
-        menu.remove_action(item)
+    _clear(menu)
     panel = _panel(document_controller)
     if panel is None:
         return
@@ -101,3 +106,17 @@ def _show_policies(document_controller: DocumentController.DocumentController, m
             models.policy_index = index
 
         menu.add_menu_item(title, choose).checked = index == models.policy_index
+
+
+def _show_specimens(menu: UserInterface.Menu) -> None:
+    """Make the items of the sub-menu anew; it is empty where no simulated instrument is attached."""
+    _clear(menu)
+    specimen = typing.cast("SimulatedSpecimen | None", Registry.get_component("simulated_specimen"))
+    if specimen is not None:
+        for name in specimen.names:
+            menu.add_menu_item(name, functools.partial(specimen.load, name))
+
+
+def _clear(menu: UserInterface.Menu) -> None:
+    for item in list(menu.get_menu_actions()):
+        menu.remove_action(item)

@@ -119,6 +119,18 @@ def test_the_policies_are_a_sub_menu_with_a_check_mark(opened: Opened) -> None:
     assert [item.title for item in policies(opened) if item.checked] == ["Halton"]
 
 
+def test_a_specimen_is_put_into_the_simulated_instrument(opened: Opened) -> None:
+    simulator = opened.swift.simulator
+    assert simulator is not None
+    sub_menu = next(item.sub_menu for item in menu(opened).items if item.title == "Simulated Specimen")
+    sub_menu.about_to_show()
+    sub_menu.about_to_show()
+    assert tuple(item.title for item in sub_menu.get_menu_actions()) == simulator.names
+    assert opened.swift.scan.get_current_frame_parameters().fov_nm != 2.3
+    next(item for item in sub_menu.get_menu_actions() if item.title == "dwcnt").callback()
+    assert opened.swift.scan.get_current_frame_parameters().fov_nm == 2.3
+
+
 def test_one_line_in_the_console_is_a_scan(opened: Opened) -> None:
     console.adaptive_scan(policy="spiral", generator="nearest-interpolation", segments=10)
     assert opened.session.is_busy
