@@ -17,6 +17,7 @@ from adaptive_core.training.partial_scan import compare_policies, crdpg_training
 from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, OutlierLimit, new_generator
 from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
 from adaptive_core.training.partial_scan.paper_generator import PaperGenerator, completion_loss, decayed_rate, sobel
+from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.replay import Replay
 from adaptive_core.training.partial_scan.td3 import Td3, Td3Config
 
@@ -94,7 +95,7 @@ def test_training_resumes_and_refuses_another_config(tmp_path, tiny_generator):
 def test_a_checkpoint_restores_the_learner():
     first = _learner()
     truths = torch.rand(2, 96, 96) * 2 - 1
-    first.collect(truths, 0.0)
+    first.collect(truths, 0, 0.0)
     first.update(0, 0.0)
     second = _learner(seed=5)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
@@ -168,7 +169,7 @@ def test_a_replayed_action_gives_the_slope_there():
         torch.manual_seed(3)
         observation, chosen = torch.randn(2, 3, 40), torch.randn(2, 3, 2, requires_grad=True)
         states = torch.zeros(2, 3, learner.live["critic0"].state_size)
-        loss = learner._predicted(observation, chosen, chosen.detach(), states)
+        loss = learner.actor_loss(0, observation, chosen, chosen.detach(), states)
         slopes.append(torch.autograd.grad(loss, chosen)[0])
     assert slopes[0].abs().max() > 0
     torch.testing.assert_close(*slopes)
@@ -209,6 +210,7 @@ def test_actor_learns_what_the_loss_asks_for(algorithm, config_type, tiny_genera
         critic_rate=5e-3,
         supervision="full",
         noise_rad=0.5,
+        **({"imitated": 0} if algorithm is _Td3Up else {}),
     )
     truths = torch.zeros(16, 96, 96)
 
@@ -219,7 +221,7 @@ def test_actor_learns_what_the_loss_asks_for(algorithm, config_type, tiny_genera
     before = height()
     for iteration in range(100):
         if iteration % 2 == 0:
-            learner.collect(truths, 0.0)
+            learner.collect(truths, iteration, 0.0)
         learner.update(iteration, 0.0)
     assert height() < before - 8
 
@@ -324,3 +326,20 @@ def test_comparison_of_trainings(tmp_path, image_folder, tiny_generator, capsys)
     assert (tmp_path / "curves.png").stat().st_size > 1000
     with pytest.raises(InvalidInputError, match="must hold one policy"):
         compare_policies.policy_of(tmp_path)
+
+
+def test_td3_begins_by_imitation(tiny_generator):
+    learner = _learner(Td3, Td3Config, generator=tiny_generator, generator_rate=0.0, hidden=32, segments=8, batch=16,
+                       replay=64, target_decay=0.8, actor_rate=5e-3, actor_every=1)  # fmt: skip
+    truths = torch.rand(16, 96, 96) * 2 - 1
+    for iteration in range(60):
+        if iteration % 4 == 0:
+            learner.collect(truths, iteration, 0.0)
+        learner.update(iteration, 0.0)
+    assert isinstance(learner.explorer(299), RecurrentPolicy)
+    assert learner.explorer(300) is learner.live["actor"]
+    with torch.no_grad():
+        walk = learner.walk(truths, 0.0)
+        taught = learner.walk(truths, 0.0, RecurrentPolicy())
+    # The second direction, the first that is chosen, is the teacher's on any image.
+    assert float((walk.directions[:, 1] * taught.directions[:, 1]).sum(dim=1).mean()) > 0.9

@@ -19,7 +19,7 @@ from torch import nn
 from adaptive_core import static_path
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.training.partial_scan.actor_critic import NETWORKS, Actor, Critic
-from adaptive_core.training.partial_scan.environment import Rollout, completed, rollout, walked
+from adaptive_core.training.partial_scan.environment import Rollout, Walker, completed, rollout, walked
 from adaptive_core.training.partial_scan.paper_generator import LOSSES, PaperGenerator, completion_loss, decayed_rate
 from adaptive_core.training.partial_scan.paths import PROBES_PER_SEGMENT
 from adaptive_core.training.partial_scan.recurrent_networks import Step, unroll
@@ -205,23 +205,23 @@ class Crdpg:
         """The target actor: the running average of the live one, which is what is validated and exported."""
         return typing.cast(Actor, self.target["actor"])
 
-    def walk(self, truths: torch.Tensor, noise_rad: float, actor: Actor | None = None) -> Rollout:
-        """Episodes on truths (B, H, W): those of an actor, or static spirals."""
+    def walk(self, truths: torch.Tensor, noise_rad: float, walker: Walker | None = None) -> Rollout:
+        """Episodes on truths (B, H, W): those of a walker, by default the target actor, or static spirals."""
         config = self.config
         if config.network == "spiral":
             return self._spirals(truths)
-        return rollout(actor or self.actor, truths, config.segments, noise_rad, nearest=True)
+        return rollout(walker or self.actor, truths, config.segments, noise_rad, nearest=True)
 
     def _spirals(self, truths: torch.Tensor) -> Rollout:
         path = static_path.spiral((truths.shape[1], truths.shape[2]), self.config.segments * PROBES_PER_SEGMENT)
         return walked(truths, torch.from_numpy(path).float().to(truths.device))
 
     @torch.no_grad()
-    def collect(self, truths: torch.Tensor, progress: float) -> None:
+    def collect(self, truths: torch.Tensor, iteration: int, progress: float) -> None:
         """Add new episodes on truths (B, H, W) to the replay."""
         truths = truths.to(self.device)
-        live = typing.cast(Actor, self.live["actor"]) if self.optimizers else None
-        walk = self.walk(truths, self.config.noise_rad * (1 - progress), live)
+        walker = self.explorer(iteration) if self.optimizers else None
+        walk = self.walk(truths, self.config.noise_rad * (1 - progress), walker)
         sequences = {"ends": walk.ends, "observed": walk.observed, "directions": walk.directions}
         sequences["over_edge"] = walk.over_edge.float()
         if self.generator_optimizer is None:
@@ -234,6 +234,10 @@ class Crdpg:
         else:
             sequences |= {"values": walk.values, "positions": walk.positions, "truths": truths.half()}
         self.replay.add({name: values.cpu() for name, values in sequences.items()})
+
+    def explorer(self, _iteration: int) -> Walker:
+        """Who walks in new episodes: the live actor."""
+        return typing.cast(Actor, self.live["actor"])
 
     def _completion_losses(self, values: torch.Tensor, positions: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
         size_px = (truths.shape[1], truths.shape[2])
@@ -282,7 +286,8 @@ class Crdpg:
         self._descend("critic", critic_loss)
         if self.moves_actor(iteration):
             chosen = self.outputs(actor.act, observation, actor_states)
-            self._descend("actor", self._predicted(observation, chosen, batch["directions"], critic_states[0]))
+            loss = self.actor_loss(iteration, observation, chosen, batch["directions"], critic_states[0])
+            self._descend("actor", loss)
             self._follow()
         return {"critic": float(critic_loss.detach())}
 
@@ -326,8 +331,13 @@ class Crdpg:
         alpha = 1.0 if config.supervision == "full" else max(0.0, 1 - progress / config.supervised_part)
         return (1 - alpha) * reinforced + alpha * torch.stack(supervised[::-1], dim=1)
 
-    def _predicted(
-        self, observation: torch.Tensor, chosen: torch.Tensor, replayed: torch.Tensor, states: torch.Tensor
+    def actor_loss(
+        self,
+        _iteration: int,
+        observation: torch.Tensor,
+        chosen: torch.Tensor,
+        replayed: torch.Tensor,
+        states: torch.Tensor,
     ) -> torch.Tensor:
         """The loss of the actor (Eq. 22): what the critic predicts of its actions ``chosen`` (B, T, 2)."""
         critic = self.live["critic0"]

@@ -87,7 +87,7 @@ def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathl
         progress = schedule.progress(iteration, elapsed_s)
         while progress < 1 and (len(learner.replay) < config.warm_up or iteration % config.repeats == 0):
             count = min(config.batch, config.replay)
-            learner.collect(torch.from_numpy(source.draw(count)), progress)
+            learner.collect(torch.from_numpy(source.draw(count)), iteration, progress)
             if len(learner.replay) >= config.warm_up:
                 break
         if progress >= 1 or elapsed_s - validated_s > config.validate_every_s:

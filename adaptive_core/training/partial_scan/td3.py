@@ -4,8 +4,9 @@ Beside :mod:`crdpg`: live networks that run through a whole sequence and learn b
 worth remembering, where the paper's take one step from the states of their targets; two critics, of whose target
 predictions the worse one counts; target actions that are turned by clipped noise, so that critics stay smooth in them;
 an actor and targets that move at every second iteration only; the remaining budget as an input; and errors relative to
-those of the spiral on the same image, which takes out of the loss what is due to the image. Ede (2021) names several of
-these as future work.
+those of the spiral on the same image, which takes out of the loss what is due to the image. From random weights the
+first thousands of iterations go into learning not to stay in one place; here the actor begins by imitating a walk that
+was made to avoid where it has been. Ede (2021) names several of these as future work.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 
 from adaptive_core.training.partial_scan.actor_critic import Critic
 from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, step_from
-from adaptive_core.training.partial_scan.environment import turned
+from adaptive_core.training.partial_scan.environment import Walker, turned
+from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.recurrent_networks import Step, unroll
 
 
@@ -28,12 +30,15 @@ class Td3Config(CrdpgConfig):
         smoothing_rad: standard deviation by which target actions are turned.
         smoothing_limit_rad: largest turn.
         actor_every: iterations from one step of actor and targets to the next.
+        imitated: iterations at the start in which a walk that avoids where it has been makes the episodes, and the
+            actor imitates it.
     """
 
     normalisation: str = "spiral"
     smoothing_rad: float = 0.2
     smoothing_limit_rad: float = 0.5
     actor_every: int = 2
+    imitated: int = 300
 
 
 class Td3(Crdpg):
@@ -43,6 +48,23 @@ class Td3(Crdpg):
     sees_remaining = True
     suffix = ", TD3"
     config: Td3Config
+
+    def explorer(self, iteration: int) -> Walker:
+        """Who walks in new episodes: at first an untrained :class:`RecurrentPolicy`, then the live actor."""
+        return RecurrentPolicy().to(self.device) if iteration < self.config.imitated else super().explorer(iteration)
+
+    def actor_loss(
+        self,
+        iteration: int,
+        observation: torch.Tensor,
+        chosen: torch.Tensor,
+        replayed: torch.Tensor,
+        states: torch.Tensor,
+    ) -> torch.Tensor:
+        """At first the cosine between replayed and chosen actions (B, T, 2), negative; then CRDPG's."""
+        if iteration < self.config.imitated:
+            return -(chosen * replayed).sum(dim=2).mean()
+        return super().actor_loss(iteration, observation, chosen, replayed, states)
 
     def values_ahead(
         self, observation: torch.Tensor, actions: torch.Tensor, critic_states: list[torch.Tensor]
