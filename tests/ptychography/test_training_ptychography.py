@@ -184,7 +184,7 @@ def tiny_runs(tmp_path_factory):
     config = reinforce.ReinforceConfig(size="tiny", supervised=3, iterations=2, batch=2, draws=2, regions=4)
     policy = reinforce.train(config, encoder, folder / "reinforce")
     layout = pathwise.PathwiseConfig(
-        size="tiny", iterations=2, batch=1, regions=2, validation=1, doses=(0.1,), epochs=2, differentiated=1
+        size="tiny", iterations=2, batch=1, regions=2, validation=1, doses=(0.1,), epochs=1
     )
     learned = pathwise.train(layout, encoder, folder / "pathwise")
     return folder, encoder, policy, learned, config

@@ -1,7 +1,7 @@
 """Train a layout, its defocus and what adapts it for the quality of the *good* reconstruction, through the physics.
 
 The loss is 1 - SSIM of the weighted reconstruction against the true potential, differentiated through the diffraction
-patterns and the last epochs of the reconstruction, by the probe positions and the defocus. What the policy sees is not
+patterns and every epoch of the reconstruction, by the probe positions and the defocus. What the policy sees is not
 differentiated. No reward is needed, and no credit assignment.
 """
 
@@ -40,8 +40,8 @@ class PathwiseConfig:
         defocus_A: to start from.
         adapt: let the network look and change the layout; without it only layout and defocus are trained, faster.
         doses: as fractions of the paper's; an iteration takes one of them.
-        epochs: of the reconstruction, in which all patterns are one batch.
-        differentiated: its last epochs, that gradients pass through.
+        batches: of the reconstruction that is differentiated.
+        epochs: of it.
         binning: of the detector.
         regions: of the pool.
         validation: regions that are never trained on.
@@ -60,8 +60,8 @@ class PathwiseConfig:
     defocus_A: float = 130.0
     adapt: bool = True
     doses: tuple[float, ...] = (0.1, 0.1, 1.0)
-    epochs: int = 20
-    differentiated: int = 8
+    batches: int = 2
+    epochs: int = 8
     binning: int = 2
     regions: int = 128
     validation: int = 8
@@ -204,6 +204,5 @@ def quality(
     world.electrons = settings.electrons * fraction
     patterns = play(world, world.region(chosen), encoder, policy, log_dose(settings, fraction), generator)
     pixels = round(settings.fov_A / settings.pixel_A)
-    potential = world.reconstruct(patterns, config.epochs, together=True, differentiated=config.differentiated)
-    image = world.images(potential, pixels)
+    image = world.images(world.reconstruct(world.dealt(patterns, config.batches, generator), config.epochs), pixels)
     return similarity(image, world.images(world.truth(chosen), pixels))

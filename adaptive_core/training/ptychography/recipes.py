@@ -54,13 +54,15 @@ def _of_paper(title: str, encoder: str = "autoencoder", scored_regions: int = 25
 
 
 def _of_tube(**changes: typing.Any) -> PathwiseConfig:
-    return PathwiseConfig("dwcnt", defocus_A=75.0, doses=(1.0, 0.1), epochs=12, differentiated=5, binning=3, **changes)
+    return PathwiseConfig("dwcnt", defocus_A=75.0, doses=(1.0, 0.1), binning=3, **changes)
 
 
 RECIPES: collections.abc.Mapping[str, Recipe] = {
     "autoencoder": Recipe(AutoencoderConfig(), "Encoder for MoS2", "Compresses live images of MoS2."),
     "autoencoder-dwcnt": Recipe(
-        AutoencoderConfig(specimen="dwcnt", minutes=2.0, bank=120), "Encoder for nanotubes", "Compresses live images of nanotubes."
+        AutoencoderConfig(specimen="dwcnt", minutes=2.0, bank=120),
+        "Encoder for nanotubes",
+        "Compresses live images of nanotubes.",
     ),
     "autoencoder-paper": Recipe(
         AutoencoderConfig(size="paper", iterations=100_000, minutes=2000.0, device="cuda"),
@@ -68,7 +70,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         "Compresses live images of MoS2; the size of the papers.",
     ),
     "layout": Recipe(
-        PathwiseConfig(adapt=False, iterations=2000, minutes=8.0, layout_rate=0.012),
+        PathwiseConfig(adapt=False, iterations=2000, minutes=6.0, layout_rate=0.008),
         "Learned layout for MoS2",
         "Positions and defocus for the best image of MoS2; it does not look at the specimen.",
         scored_regions=25,
@@ -82,21 +84,21 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         scored_regions=25,
     ),
     "layout-dwcnt": Recipe(
-        _of_tube(adapt=False, minutes=3.0, layout_rate=0.012),
+        _of_tube(adapt=False, minutes=3.0, layout_rate=0.008),
         "Learned layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube; it does not look at the specimen.",
         scored_regions=10,
     ),
     "adaptive-dwcnt": Recipe(
-        _of_tube(minutes=4.0, layout_rate=0.002),
+        _of_tube(minutes=3.0, layout_rate=0.002),
         "Adaptive layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube; goes where it finds the tube.",
         encoder="autoencoder-dwcnt",
         start="layout-dwcnt",
         scored_regions=10,
     ),
-    "paper-small": _of_paper("Schloz 2023, small", minutes=11.0),
-    "paper-small-2022": _of_paper("Schloz 2022, small", minutes=11.0, first="halton"),
+    "paper-small": _of_paper("Schloz 2023, small", minutes=9.0),
+    "paper-small-2022": _of_paper("Schloz 2022, small", minutes=9.0, first="halton"),
     "shared-reward": _of_paper("Schloz 2023, small, undivided reward", scored_regions=0, minutes=4.0, credit="shared"),
     "paper": _of_paper(
         "Schloz 2023, paper size",

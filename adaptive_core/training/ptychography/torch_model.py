@@ -125,8 +125,6 @@ def weighted_descent(
     noise: float = 0.5,
     clip: float = 3.0,
     start: Tensor | None = None,
-    together: bool = False,
-    differentiated: int | None = None,
 ) -> Tensor:
     """Twin of :func:`adaptive_core.ptychography.engines.weighted_descent` for data sets side by side.
 
@@ -138,8 +136,6 @@ def weighted_descent(
         epochs: passes over all batches.
         momentum, damping, noise, clip: as in ``WeightedSettings``.
         start: potentials (b, n, n) to start from.
-        together: all models are one batch, with one update an epoch.
-        differentiated: the last epochs that gradients pass through; None for all.
 
     Returns:
         Potentials (b, n, n), float32, differentiable by whatever the models and the intensities depend on.
@@ -148,29 +144,20 @@ def weighted_descent(
     sets = len(intensities[0])
     potential = torch.zeros(sets, n, n, device=low_pass.device) if start is None else start
     velocity = torch.zeros_like(potential)
-    pairs = list(zip(models, intensities, strict=True))
-    batches = [pairs] if together else [[pair] for pair in pairs]
-
-    def preconditioner(batch: list[tuple[TorchForwardModel, Tensor]]) -> Tensor:
-        illumination = torch.stack([model.illumination() for model, _ in batch]).sum(0)
-        return 0.5 / (illumination + damping * illumination.amax((-2, -1), keepdim=True))
-
-    def gradient(model: TorchForwardModel, measured: Tensor, transmission: Tensor) -> Tensor:
-        waves = model.waves(transmission)
-        expected = waves.real.square() + waves.imag.square()
-        weight = ((expected - measured) / (expected + noise / electrons)).clamp(-clip, clip)
-        return (model.adjoint(waves * weight) * transmission.conj()).imag
-
-    preconditioners = [preconditioner(batch) for batch in batches]
-    first = 0 if differentiated is None else max(0, epochs - differentiated)
-    for epoch in range(epochs):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and epoch >= first):
-            for batch, divisor in zip(batches, preconditioners, strict=True):
-                transmission = torch.polar(torch.ones_like(potential), potential)
-                total = torch.stack([gradient(model, measured, transmission) for model, measured in batch]).sum(0)
-                update = torch.fft.ifft2(torch.fft.fft2(total * divisor) * low_pass).real
-                velocity = momentum * velocity + update
-                potential = potential - (update + momentum * velocity)
+    preconditioners = []
+    for model in models:
+        illumination = model.illumination()
+        preconditioners.append(0.5 / (illumination + damping * illumination.amax((-2, -1), keepdim=True)))
+    for _ in range(epochs):
+        for model, measured, preconditioner in zip(models, intensities, preconditioners, strict=True):
+            transmission = torch.polar(torch.ones_like(potential), potential)
+            waves = model.waves(transmission)
+            expected = waves.real.square() + waves.imag.square()
+            weight = ((expected - measured) / (expected + noise / electrons)).clamp(-clip, clip)
+            gradient = (model.adjoint(waves * weight) * transmission.conj()).imag * preconditioner
+            update = torch.fft.ifft2(torch.fft.fft2(gradient) * low_pass).real
+            velocity = momentum * velocity + update
+            potential = potential - (update + momentum * velocity)
     return potential
 
 

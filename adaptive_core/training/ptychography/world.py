@@ -35,14 +35,23 @@ def generator_at(seed: int, iteration: int, device: str = "cpu") -> torch.Genera
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patterns:
-    """Measured sub-sequences of a batch of regions: a model and intensities (b, p, d, d) for each."""
+    """Measured sub-sequences of a batch of regions, of each: model, intensities (b, p, d, d), positions, defocus."""
 
     models: tuple[TorchForwardModel, ...] = ()
     intensities: tuple[Tensor, ...] = ()
+    positions: tuple[Tensor, ...] = ()
+    defocus_A: tuple[Tensor, ...] = ()
 
-    def with_more(self, model: TorchForwardModel, intensities: Tensor) -> Patterns:
+    def with_more(
+        self, model: TorchForwardModel, intensities: Tensor, positions: Tensor, defocus_A: Tensor
+    ) -> Patterns:
         """These and one more sub-sequence."""
-        return Patterns((*self.models, model), (*self.intensities, intensities))
+        return Patterns(
+            (*self.models, model),
+            (*self.intensities, intensities),
+            (*self.positions, positions),
+            (*self.defocus_A, defocus_A),
+        )
 
 
 class World:
@@ -93,35 +102,38 @@ class World:
 
     def measure(
         self, potentials: Tensor, positions: Tensor, defocus_A: Tensor, generator: torch.Generator | None
-    ) -> tuple[TorchForwardModel, Tensor]:
-        """A sub-sequence at positions (b, p, 2) in [-1, 1], all at one defocus (scalar).
+    ) -> tuple[TorchForwardModel, Tensor, Tensor, Tensor]:
+        """A sub-sequence at positions (b, p, 2) in [-1, 1], all at one defocus (scalar), as :class:`Patterns` take it.
 
         Gradients pass the counting as if its noise were added; without a generator there is none.
         """
+        model = self._model(positions, defocus_A)
+        exact = model.patterns(torch.polar(torch.ones_like(potentials), potentials))
+        if generator is not None:
+            counts = torch.poisson(exact.detach() * self.electrons, generator)
+            exact = exact + (counts / self.electrons - exact.detach())
+        return model, exact, positions, defocus_A
+
+    def _model(self, positions: Tensor, defocus_A: Tensor) -> TorchForwardModel:
         settings = self.settings
         waves = probe_waves(settings.optics, self.grid.window_px, settings.cell_A, defocus_A)
         waves = cut_window(waves, self._window)
         origin = torch.tensor(self.grid.origin_A, device=self.device)
         positions_px = ((positions + 1) / 2 * settings.fov_A + origin) / self.grid.pixel_A
-        model = TorchForwardModel(waves, positions_px, self.grid.shape[0], self._detector, self._offset)
-        exact = model.patterns(torch.polar(torch.ones_like(potentials), potentials))
-        if generator is None:
-            return model, exact
-        counts = torch.poisson(exact.detach() * self.electrons, generator)
-        return model, exact + (counts / self.electrons - exact.detach())
+        return TorchForwardModel(waves, positions_px, self.grid.shape[0], self._detector, self._offset)
 
-    def reconstruct(
-        self,
-        patterns: Patterns,
-        epochs: int,
-        start: Tensor | None = None,
-        together: bool = False,
-        differentiated: int | None = None,
-    ) -> Tensor:
-        """Potentials (b, n, n) from all sub-sequences, each a batch of the descent, or ``together``.
+    def dealt(self, patterns: Patterns, batches: int, generator: torch.Generator) -> Patterns:
+        """The same patterns, all taken at the last one's defocus, dealt at random as if they came in so many parts."""
+        positions, intensities = torch.cat(patterns.positions, 1), torch.cat(patterns.intensities, 1)
+        order = torch.randperm(positions.shape[1], generator=generator, device=self.device)
+        new = Patterns()
+        for chosen in torch.tensor_split(order, batches):
+            model = self._model(positions[:, chosen], patterns.defocus_A[-1])
+            new = new.with_more(model, intensities[:, chosen], positions[:, chosen], patterns.defocus_A[-1])
+        return new
 
-        Gradients pass through the last ``differentiated`` epochs, or all.
-        """
+    def reconstruct(self, patterns: Patterns, epochs: int, start: Tensor | None = None) -> Tensor:
+        """Potentials (b, n, n) from all sub-sequences, each of them a batch of the descent."""
         return weighted_descent(
             list(patterns.models),
             list(patterns.intensities),
@@ -129,8 +141,6 @@ class World:
             self._low_pass,
             epochs,
             start=start,
-            together=together,
-            differentiated=differentiated,
         )
 
     def rop(self, patterns: Patterns, step: float, iterations: int = 5) -> Tensor:
