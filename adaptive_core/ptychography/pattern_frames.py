@@ -19,6 +19,8 @@ REACH = 1.55
 WINDOW_A = 24.0
 """The least real-space window of a pattern in focus; it limits the binning."""
 LARGEST_PX = 512
+_TAILS_A = 10.0
+"""Least room for a probe around the shadow of its aperture."""
 _DARK_SIGMAS = 3.0
 
 
@@ -134,6 +136,15 @@ class PatternCut:
 
 
 def largest_binning(optics: Optics, mrad_per_px: float) -> int:
-    """The strongest binning whose real-space window holds the probe: 24 A, and twice the radius of its defocus."""
-    window = WINDOW_A + 2 * abs(optics.defocus_A) * optics.convergence_mrad * 1e-3
-    return max(1, math.floor(optics.wavelength_A / window * 1e3 / mrad_per_px))
+    """The strongest binning whose real-space window holds the probe: 24 A, and twice the radius of its defocus.
+
+    Raises:
+        InvalidInputError: even the window of unbinned pixels does not hold the defocused probe.
+    """
+    wide_A, window_A = 2 * abs(optics.defocus_A) * optics.convergence_mrad * 1e-3, optics.extent_A(mrad_per_px)
+    if wide_A + _TAILS_A > window_A:
+        raise InvalidInputError(
+            f"At a defocus of {optics.defocus_A / 10:.4g} nm the probe is {wide_A / 10:.3g} nm wide, but camera pixels "
+            f"of {mrad_per_px:.3g} mrad show a window of {window_A / 10:.3g} nm; go nearer to focus."
+        )
+    return max(1, math.floor(window_A / (WINDOW_A + wide_A)))

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
@@ -74,8 +75,7 @@ def save_summary(
     columns = max(1 + len(live), 3 if truth is None else _MOST_COLUMNS)
     panel = _PANEL_INCHES * min(max(fov[0] / fov[1], 0.4), 2.0)
     size = (_PANEL_INCHES * columns, 2 * (panel + 0.95) + 0.25 * (1 + caption.count("\n") if caption else 0))
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.1)  # type: ignore[union-attr]
+    figure = Figure(figsize=size, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.1))
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, columns)
     _add_bar(above[0], _positions(above[0], data, looks), "positions", "sub-sequence", whole=True)

@@ -17,6 +17,7 @@ COMMANDS: typing.Final = {
     "demo": "make an adaptive scan and leave a Swift project and a picture of it",
     "replay": "rebuild the estimate and the picture of a run from its journal",
     "align": "centre the bright-field disk without a window",
+    "ptychography": "make an adaptive ptychographic scan without a window, or on a recorded one",
     "benchmark": "compare policies in simulations",
     "train": "train a model",
     "models": "list, show, verify and add models",
