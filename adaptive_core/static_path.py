@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 from scipy.stats import qmc
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.scan_path import FloatArray, Segment, Size
+from adaptive_core.scan_path import FloatArray, Segment, Size, rasterize
 
 DEFAULT_SPACING_PX = math.sqrt(2.0)
 """Spacing of probe positions at which two of a segment cannot share a pixel (Ede 2021, section 2.1)."""
@@ -90,3 +92,38 @@ def random_segments(
         if np.all((end >= 0) & (end <= reach)):
             runs.append(Segment((start[0], start[1]), (end[0], end[1]), probes_per_segment).positions)
     return np.concatenate(runs)[:probes]
+
+
+def blue_noise(size_px: Size, probes: int, seed: int = 0, relaxations: int = 5) -> FloatArray:
+    """Irregular positions at even distances, visited strip by strip.
+
+    A shifted Halton sequence after a few of Lloyd's relaxations (Lloyd 1982): every position moves to the centre of its
+    Voronoi cell. It is as even as a grid but has no period, so that a lattice in the specimen cannot alias.
+    """
+    _check(size_px, probes)
+    shift = np.random.default_rng(seed).uniform(size=2)
+    positions: FloatArray = (qmc.Halton(d=2, scramble=False).random(probes) + shift) % 1 * np.asarray(size_px)
+    for _ in range(relaxations):
+        cells = np.full(size_px, -1)
+        cells[rasterize(positions, size_px)] = np.arange(probes)
+        nearest = ndimage.distance_transform_edt(cells < 0, return_distances=False, return_indices=True)
+        cell = cells[tuple(nearest)].ravel()
+        area = np.bincount(cell, minlength=probes)
+        # A position that shares its pixel with another one has no cell and stays.
+        for axis, centre in enumerate(np.indices(size_px) + 0.5):
+            mean = np.bincount(cell, centre.ravel(), probes) / np.maximum(area, 1)
+            positions[:, axis] = np.where(area > 0, mean, positions[:, axis])
+    ordered: FloatArray = positions[strip_order(positions, size_px)]
+    return ordered
+
+
+def strip_order(positions: FloatArray, size_px: Size) -> npt.NDArray[np.intp]:
+    """An order, shape (n,), in which scattered positions (n, 2) px are visited on a short way.
+
+    The region is cut into strips that are run through in turn, forth and back; ``sqrt(3 / density)`` is the height at
+    which the way through random positions is shortest (Daganzo 1984).
+    """
+    height, width = size_px
+    strips = max(1, round(math.sqrt(len(positions) * height / width / 3)))
+    strip = np.minimum((positions[:, 0] * strips / height).astype(np.intp), strips - 1)
+    return np.lexsort((np.where(strip % 2 == 0, positions[:, 1], -positions[:, 1]), strip))

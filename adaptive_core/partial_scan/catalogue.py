@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import collections.abc
+
 from adaptive_core.choices import Choice, list_choices, load_choice
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan.error_policy import PredictedErrorPolicy
 from adaptive_core.partial_scan.generator import BUILT_IN_GENERATORS, Generator, OnnxGenerator, built_in_generator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.partial_scan.policy import Policy
+from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
 from adaptive_core.partial_scan.static_policy import STATIC_POLICIES, StaticPolicy
 
 POLICY_KIND = "partial_scan_policy"
 GENERATOR_KIND = "partial_scan_generator"
-DEFAULT_POLICY = PredictedErrorPolicy.name
-"""Of the adaptive policies the one with the least error on validation images, see docs/models.md."""
+DEFAULT_POLICY = RefinementPolicy.name
+"""Of the adaptive policies the one with the least error on validation images, see docs/partial_scan_policies.md."""
 DEFAULT_GENERATOR = "partial_scan_generator"
 
 
 _POLICIES = {
+    RefinementPolicy.name: "Adaptive: an even first look, then single positions where the predicted error is largest.",
     PredictedErrorPolicy.name: "Adaptive: free segments where the generator predicts the largest error.",
     "spiral": "Static: an Archimedean spiral from the centre.",
     "serpentine": "Static: a serpentine raster of the same length.",
     "uniform-grid": "Static: an even grid of single positions.",
+    "blue-noise": "Static: irregular positions at even distances; a lattice cannot alias.",
     "halton": "Static: a Halton sequence of single positions.",
     "random-segments": "Static: straight segments of random place and direction.",
+}
+_ADAPTIVE: dict[str, collections.abc.Callable[[], Policy]] = {
+    RefinementPolicy.name: RefinementPolicy,
+    PredictedErrorPolicy.name: PredictedErrorPolicy,
 }
 _GENERATORS = {
     "linear-interpolation": "Linear interpolation between measured pixels; no predicted error.",
@@ -43,8 +52,8 @@ def generators(library: ModelLibrary) -> tuple[Choice, ...]:
 
 def policy(name: str, library: ModelLibrary) -> Policy:
     """A policy by its built-in name, the name of a model or the path of an ONNX file. Raises ModelError."""
-    if name == PredictedErrorPolicy.name:
-        return PredictedErrorPolicy()
+    if name in _ADAPTIVE:
+        return _ADAPTIVE[name]()
     if name in STATIC_POLICIES:
         return StaticPolicy(name)
     return OnnxPolicy(load_choice(name, POLICY_KIND, library, _POLICIES))

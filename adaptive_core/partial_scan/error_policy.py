@@ -32,10 +32,7 @@ class PredictedErrorPolicy:
     name = "predicted-error"
 
     def start(self, plan: ScanPlan, generator: Generator) -> PredictedErrorRun:
-        if not generator.predicts_error:
-            raise InvalidInputError(
-                f"The policy {self.name} needs a generator that predicts its error; {generator.name} does not."
-            )
+        require_predicted_error(self.name, generator)
         length = plan.probe_spacing_px * (plan.probes_per_segment - 1)
         if length > min(plan.setup.size_px):
             raise InvalidInputError(
@@ -59,7 +56,7 @@ class PredictedErrorRun(PolicyRun):
 
     def decide(self, observation: Observation) -> Segment:
         if self.needs_estimate and observation.estimate is not None:
-            self._squared_error = _squared_error(observation.estimate, observation.scan)
+            self._squared_error = squared_error(observation.estimate, observation.scan)
             self._decisions_left = self._decisions
         candidates = self._candidates()
         if self._squared_error is None:
@@ -88,8 +85,17 @@ class PredictedErrorRun(PolicyRun):
         return Segment((float(first[0]), float(first[1])), (float(last[0]), float(last[1])), self._probes)
 
 
-def _squared_error(estimate: Estimate, scan: PartialImage) -> npt.NDArray[np.float32]:
-    squared_error = np.exp(estimate.standardised[0, 1])
+def require_predicted_error(policy: str, generator: Generator) -> None:
+    """Raise InvalidInputError if the policy of this name would find no predicted error to follow."""
+    if not generator.predicts_error:
+        raise InvalidInputError(
+            f"The policy {policy} needs a generator that predicts its error; {generator.name} does not."
+        )
+
+
+def squared_error(estimate: Estimate, scan: PartialImage) -> npt.NDArray[np.float32]:
+    """Predicted squared error of each pixel (height, width), on the models' scale; 0 where measured."""
+    squared = np.exp(estimate.standardised[0, 1])
     # What was probed is known; the model alone may not have learned to say so exactly.
-    squared_error[scan.measured] = 0.0
-    return np.asarray(squared_error, dtype=np.float32)
+    squared[scan.measured] = 0.0
+    return np.asarray(squared, dtype=np.float32)

@@ -13,7 +13,7 @@ from adaptive_core.partial_scan.plan import ScanPlan
 from adaptive_core.partial_scan.policy import Observation, PolicyRun
 from adaptive_core.scan_path import Action, FloatArray, Positions, Segment, as_segments
 
-STATIC_POLICIES = ("spiral", "serpentine", "uniform-grid", "halton", "random-segments")
+STATIC_POLICIES = ("spiral", "serpentine", "uniform-grid", "blue-noise", "halton", "random-segments")
 
 
 class StaticPolicy:
@@ -33,6 +33,8 @@ class StaticPolicy:
             return static_path.serpentine(size_px, probes, plan.probe_spacing_px)
         if self.name == "uniform-grid":
             return static_path.uniform_grid(size_px, probes)
+        if self.name == "blue-noise":
+            return static_path.blue_noise(size_px, probes, plan.seed)
         if self.name == "halton":
             return static_path.halton(size_px, probes)
         return static_path.random_segments(size_px, probes, plan.seed, plan.probes_per_segment, plan.probe_spacing_px)

@@ -212,4 +212,4 @@ def test_the_catalogue_lists_models_with_refused_ones_beside_built_in_ones(tmp_p
         catalogue.policy(choices["broken"].name, library)
     with pytest.raises(ModelError, match="no model named 'nonsense'"):
         catalogue.policy("nonsense", library)
-    assert default_choice(catalogue.policies(library), "absent").title == "Predicted error"
+    assert default_choice(catalogue.policies(library), "absent").title == "Refinement"

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 
 from adaptive_core import static_path
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.scan_path import inside
+from adaptive_core.scan_path import inside, rasterize
 
 PATHS = {
     "spiral": static_path.spiral,
     "serpentine": static_path.serpentine,
     "uniform_grid": static_path.uniform_grid,
     "halton": static_path.halton,
+    "blue_noise": static_path.blue_noise,
     "random_segments": lambda size, probes: static_path.random_segments(size, probes, seed=1),
 }
 
@@ -49,6 +51,30 @@ def test_the_grid_has_the_aspect_of_the_region():
     np.testing.assert_allclose(positions.mean(axis=0), (32, 128))
     # Visited as a serpentine: no jump is longer than the grid's spacing.
     assert np.hypot(*np.diff(positions, axis=0).T).max() == pytest.approx(6.4)
+
+
+def test_blue_noise_is_even_without_a_period_and_visited_on_a_short_way():
+    size_px, probes = (120, 160), 768  # as a grid, each 5 px
+    positions = static_path.blue_noise(size_px, probes, seed=3)
+
+    def nearest(points):
+        return KDTree(points).query(points, 2)[0][:, 1]
+
+    assert nearest(positions).min() > 0.45 * 5 > nearest(static_path.halton(size_px, probes)).min()
+    assert nearest(positions).mean() > 0.8 * 5
+
+    def strongest_order(points):
+        """The largest Fourier coefficient of the measured pixels beside their number, 1 for a lattice."""
+        measured = np.zeros(size_px)
+        measured[rasterize(points, size_px)] = 1 / probes
+        return np.abs(np.fft.fft2(measured)).ravel()[1:].max()
+
+    assert strongest_order(static_path.uniform_grid(size_px, probes)) > 0.99
+    assert strongest_order(positions) < 0.5
+    way = np.hypot(*np.diff(positions, axis=0).T).sum()
+    assert way < 1.1 * np.sqrt(probes * 120 * 160)
+    np.testing.assert_array_equal(positions, static_path.blue_noise(size_px, probes, seed=3))
+    assert not np.array_equal(positions, static_path.blue_noise(size_px, probes, seed=4))
 
 
 def test_the_first_halton_points():
