@@ -68,12 +68,15 @@ class Simulator:
             Registry.register_component(self.instrument, {"instrument_controller", "stem_controller"})
         Registry.register_component(self.camera_module, {"camera_module"})
         Registry.register_component(self.scan_module, {"scan_module"})
+        # Nion's kit clocks the scan of the camera's own instrument, beside another one too.
+        self.instrument.set_scan_controller(self.scan_module.hardware_source)
         Registry.register_component(self, {"simulated_specimen", "simulated_instrument"})
 
     def unregister(self) -> None:
         """Take everything out again, which Swift allows only when no document is open."""
         Registry.unregister_component(self, {"simulated_specimen", "simulated_instrument"})
         Registry.unregister_component(self.camera_module, {"camera_module"})
+        self.instrument.set_scan_controller(None)
         Registry.unregister_component(self.scan_module, {"scan_module"})
         if not self.is_secondary:
             Registry.unregister_component(self.instrument, {"instrument_controller", "stem_controller"})
