@@ -82,7 +82,7 @@ class Settings:
     @property
     def probes_per_scan(self) -> int:
         """Probes of one scan."""
-        return self.probes or round(self.pixels * PAPER_COVERAGE / 20) * 20
+        return round(self.pixels * PAPER_COVERAGE / 20) * 20 if self.probes is None else self.probes
 
     @property
     def electrons(self) -> float | None:

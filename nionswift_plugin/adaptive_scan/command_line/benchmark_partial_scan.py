@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, typing.Any]:
         seed=options.seed,
         policies=None if options.policies is None else tuple(options.policies),
         models=benchmark.Models(options.generator or DEFAULT_GENERATOR, options.generators),
-        pixel_size_nm=options.pixel_size or DEFAULT_PIXEL_SIZE_NM,
+        pixel_size_nm=DEFAULT_PIXEL_SIZE_NM if options.pixel_size is None else options.pixel_size,
         times=options.times,
         jobs=options.jobs,
     )
