@@ -47,7 +47,7 @@ def _learner(algorithm=Crdpg, config_type=CrdpgConfig, **changes):
 def test_every_config_trains_and_exports(name, tmp_path, image_folder, tiny_generator):
     config = dataclasses.replace(crdpg_training.CONFIGS[name], images=image_folder, **SMALL)
     if config.generator is not None:
-        config = dataclasses.replace(config, generator=tiny_generator)
+        config = dataclasses.replace(config, generator=str(tiny_generator))
     path = crdpg_training.train(config, tmp_path)
     model = LoadedModel(path.read_bytes(), path)
     assert model.card.training["command"].endswith(f"--config {name} --images DIR")
@@ -75,7 +75,7 @@ def test_every_row_of_table_s1_is_a_config_with_its_changes_only():
 
 
 def test_training_resumes_and_refuses_another_config(tmp_path, tiny_generator):
-    config = dataclasses.replace(crdpg_training.CONFIGS["crdpg-lstm"], **{**SMALL, "generator": tiny_generator})
+    config = dataclasses.replace(crdpg_training.CONFIGS["crdpg-lstm"], **{**SMALL, "generator": str(tiny_generator)})
     crdpg_training.train(config, tmp_path)
     before = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["learner"]
     with pytest.raises(InvalidInputError, match="holds a training run already"):
@@ -197,7 +197,7 @@ def test_actor_learns_what_the_loss_asks_for(algorithm, config_type, tiny_genera
     learner = _learner(
         algorithm,
         config_type,
-        generator=tiny_generator,
+        generator=str(tiny_generator),
         generator_rate=0.0,
         normalisation="mean",
         hidden=16,
@@ -314,7 +314,7 @@ def test_scans_turn_with_their_images():
 def test_comparison_of_trainings(tmp_path, image_folder, tiny_generator, capsys):
     runs = [tmp_path / name for name in ("crdpg-lstm", "td3")]
     for run in runs:
-        config = dataclasses.replace(crdpg_training.CONFIGS[run.name], **{**SMALL, "generator": tiny_generator})
+        config = dataclasses.replace(crdpg_training.CONFIGS[run.name], **{**SMALL, "generator": str(tiny_generator)})
         crdpg_training.train(config, run)
     arguments = ["--images", str(image_folder), "--generator", str(tiny_generator), "--crops", "2", "--runs"]
     compare_policies.main([*arguments, *map(str, runs), "--picture", str(tmp_path / "curves.png")])
@@ -329,8 +329,9 @@ def test_comparison_of_trainings(tmp_path, image_folder, tiny_generator, capsys)
 
 
 def test_td3_begins_by_imitation(tiny_generator):
-    learner = _learner(Td3, Td3Config, generator=tiny_generator, generator_rate=0.0, hidden=32, segments=8, batch=16,
-                       replay=64, target_decay=0.8, actor_rate=5e-3, actor_every=1)  # fmt: skip
+    changes = {"hidden": 32, "segments": 8, "batch": 16, "replay": 64, "target_decay": 0.8, "actor_every": 1}
+    changes |= {"generator": str(tiny_generator), "generator_rate": 0.0, "actor_rate": 5e-3}
+    learner = _learner(Td3, Td3Config, **changes)
     truths = torch.rand(16, 96, 96) * 2 - 1
     for iteration in range(60):
         if iteration % 4 == 0:

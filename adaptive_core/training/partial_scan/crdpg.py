@@ -45,7 +45,7 @@ class CrdpgConfig:
         network: of actor and critic, "lstm" or "dnc"; "spiral" trains the generator alone, on the static spiral.
         hidden: units of each LSTM layer.
         projection: units to which they are projected; 0 for none.
-        generator: ONNX file of a generator to begin with; None for the paper's, untrained.
+        generator: name or file of a generator to begin with; None for the paper's, untrained.
         generator_rate: of Adam at the start (Eq. 12); 0 freezes the generator.
         generator_cyclic: whether its exponential decay is multiplied with triangles.
         generator_decay: L2 regularisation of the generator (section S1).
@@ -85,7 +85,7 @@ class CrdpgConfig:
     network: str = "lstm"
     hidden: int = 128
     projection: int = 0
-    generator: pathlib.Path | None = None
+    generator: str | None = None
     generator_rate: float = 0.003
     generator_cyclic: bool = True
     generator_decay: float = 1e-5

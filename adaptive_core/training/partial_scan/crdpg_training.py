@@ -14,7 +14,7 @@ from torch import nn
 
 from adaptive_core import model_card
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.model_library import shipped_folder
+from adaptive_core.model_library import ModelLibrary
 from adaptive_core.training.export import to_onnx, write_model
 from adaptive_core.training.loop import Schedule
 from adaptive_core.training.partial_scan import generator as universal
@@ -32,7 +32,7 @@ from adaptive_core.training.partial_scan.td3 import Td3, Td3Config
 from adaptive_core.training.runs import RunFolder
 
 _AFFORDABLE = CrdpgConfig(
-    generator=shipped_folder() / "partial_scan_generator.onnx",
+    generator="partial_scan_generator",
     generator_rate=0.0,
     minutes=15.0,
     replay=4000,
@@ -65,7 +65,8 @@ def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathl
     run = RunFolder(out, config)
     images, held_out = _images(config, "train"), _images(config, "validation")
     torch.manual_seed(config.seed)
-    generator = new_generator(config) if config.generator is None else universal.generator_from_onnx(config.generator)
+    begun = None if config.generator is None else ModelLibrary().load(config.generator, "partial_scan_generator").path
+    generator = new_generator(config) if begun is None else universal.generator_from_onnx(begun)
     learner = (Td3 if isinstance(config, Td3Config) else Crdpg)(config, generator)
     checkpoint = run.open(resume)
     iteration, earlier_s = 0, 0.0
@@ -108,7 +109,7 @@ def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathl
         "minutes": round(elapsed_s / 60, 1),
         "iterations": iteration,
     }
-    return _export(learner, run, training, images, held_out)
+    return _export(learner, begun, run, training, images, held_out)
 
 
 def _images(config: CrdpgConfig, split: str) -> ImageSet | None:
@@ -146,13 +147,18 @@ def validation_error(learner: Crdpg, truths: torch.Tensor) -> float:
 
 
 def _export(
-    learner: Crdpg, run: RunFolder, training: dict[str, typing.Any], images: ImageSet | None, held_out: ImageSet | None
+    learner: Crdpg,
+    begun: pathlib.Path | None,
+    run: RunFolder,
+    training: dict[str, typing.Any],
+    images: ImageSet | None,
+    held_out: ImageSet | None,
 ) -> pathlib.Path:
+    """Write what was trained; ``begun`` is the file of the generator that it began with."""
     config = learner.config
-    generator = config.generator
     network = learner.generator.cpu().eval()
-    if learner.generator_optimizer is not None:
-        generator = run.path / "generator.onnx"
+    generator = run.path / "generator.onnx" if begun is None or learner.generator_optimizer else begun
+    if generator != begun:
         write_model(generator, _generator_model(network, training, images))
     learner.target.cpu()
     if config.examples:
@@ -161,7 +167,7 @@ def _export(
             walk = learner.walk(torch.from_numpy(truths), 0.0)
         draw_examples(run.path / "examples.png", network, truths, list(walk.positions.numpy().astype(np.float64)))
     if config.network == "spiral":
-        return typing.cast(pathlib.Path, generator)
+        return generator
     card = policy_export.card_of(
         f"{_TITLES[config.network]}{learner.suffix}",
         "Walks from the centre in connected segments, each chosen from what it saw along the ones before.",
@@ -172,9 +178,7 @@ def _export(
     actor = learner.actor
     onnx = policy_export.policy_onnx(actor, actor.state_size, learner.sees_remaining)
     path = run.path / f"partial_scan_policy_{config.network}.onnx"
-    return policy_export.write_scored(
-        path, onnx, card, typing.cast(pathlib.Path, generator), held_out, config.scored_crops
-    )
+    return policy_export.write_scored(path, onnx, card, generator, held_out, config.scored_crops)
 
 
 def _generator_model(network: nn.Module, training: dict[str, typing.Any], images: ImageSet | None) -> bytes:
