@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pathlib
+import textwrap
 import typing
 
 from adaptive_core.errors import InvalidInputError
@@ -21,6 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     loops = parser.add_subparsers(dest="loop", metavar="LOOP", title="loops", required=True)
     partial_scan = loops.add_parser("partial-scan", help="train a generator or a policy of the partial scan")
+    # The names alone need no PyTorch.
+    names = ", ".join(importlib.import_module(f"{_TRAINING}.partial_scan").CONFIGS)
+    partial_scan.epilog = textwrap.fill(f"configs: {names}", 100, break_on_hyphens=False)
+    partial_scan.formatter_class = argparse.RawDescriptionHelpFormatter
     alignment = loops.add_parser("alignment", help="train a policy that centres the bright-field disk")
     ptychography = loops.add_parser("ptychography", help="train an encoder or a policy of adaptive ptychography")
     for loop in (partial_scan, alignment, ptychography):
