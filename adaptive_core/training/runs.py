@@ -15,7 +15,7 @@ from adaptive_core.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
 
-_FREE_FIELDS = frozenset({"minutes", "iterations", "images", "threads", "scored_crops", "policy"})
+_FREE_FIELDS = frozenset({"device", "minutes", "iterations", "images", "threads", "scored_crops", "policy"})
 
 
 class RunFolder:
