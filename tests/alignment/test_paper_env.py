@@ -123,7 +123,7 @@ def test_a_smoke_training_writes_a_log_and_a_model_that_acts_like_the_agent(tmp_
     from adaptive_core.alignment.policy import OnnxAlignmentPolicy, Sight
     from adaptive_core.model_library import LoadedModel
 
-    path = sac.run("smoke", tmp_path)
+    path = sac.run(sac.CONFIGS["smoke"], tmp_path)
     assert path == tmp_path / "alignment_sac.onnx"
     log = json.loads((tmp_path / "log.json").read_text())
     assert log["periods"][0]["steps"] == 300

@@ -204,10 +204,9 @@ def evaluate(
     }
 
 
-def run(name: str, out: pathlib.Path, seed: int = 0) -> pathlib.Path:
+def run(config: SacConfig, out: pathlib.Path) -> pathlib.Path:
     """Learn as a config says; writes its figures into the folder and returns the path of the agent's model there, or
     the folder where the agent has learnt again, which is not exported."""
-    config = dataclasses.replace(CONFIGS[name], seed=seed)
     agent, logs = train(config)
     scores = evaluate(agent, config.environment)
     out.mkdir(parents=True, exist_ok=True)
@@ -227,7 +226,7 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "alignment-sac")
     options = parser.parse_args(argv)
-    return run(options.config, options.out, options.seed)
+    return run(dataclasses.replace(CONFIGS[options.config], seed=options.seed), options.out)
 
 
 def write_model(

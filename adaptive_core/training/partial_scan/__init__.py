@@ -6,13 +6,13 @@ One file an algorithm; each has one dataclass of arguments, a table CONFIGS of t
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import pathlib
 import typing
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
+from adaptive_core.training.runs import changed
 
 CONFIGS = {
     "generator": "generator",
@@ -41,14 +41,7 @@ def configured(config_name: str, **changes: typing.Any) -> tuple[typing.Any, typ
     if config_name not in CONFIGS:
         raise InvalidInputError(f"There is no config {config_name!r}; there are {', '.join(CONFIGS)}.")
     module = importlib.import_module(f"{__name__}.{CONFIGS[config_name]}")
-    config = module.CONFIGS[config_name]
-    fields = {field.name for field in dataclasses.fields(config)}
-    given = {name: value for name, value in changes.items() if value is not None}
-    if unknown := sorted(given.keys() - fields):
-        raise InvalidInputError(f"{config_name} has no field {unknown[0]!r}; it has {', '.join(sorted(fields))}.")
-    if not given.get("minutes", 0) >= 0:
-        raise InvalidInputError(f"The minutes of a training must not be negative, but are {given['minutes']}.")
-    return module, dataclasses.replace(config, **given)
+    return module, changed(config_name, module.CONFIGS[config_name], changes)
 
 
 def train(

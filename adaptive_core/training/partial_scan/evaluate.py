@@ -118,27 +118,6 @@ def probes_of(size_px: Size) -> int:
     return round(size_px[0] * size_px[1] * PAPER_COVERAGE / PROBES_PER_SEGMENT) * PROBES_PER_SEGMENT
 
 
-def generator_scores(
-    complete: Completion, images: ImageSet, crops: int, size_px: int = 96
-) -> tuple[dict[str, typing.Any], ...]:
-    """For a model card: the error along each static path, beside that of interpolation of the same samples."""
-    truths, _ = validation_crops(images, size_px, crops, seed=1)
-    scores = []
-    for name in STATIC_PATHS:
-        positions = static_positions(name, (size_px, size_px), probes_of((size_px, size_px)))
-        interpolations = {"linear": linear, "thin-plate spline": thin_plate}
-        scores.append(
-            {
-                "dataset": f"{crops} validation crops, {size_px} x {size_px} px, {name}",
-                "metric": "MSE in [-1, 1]",
-                "value": _mean(errors(complete, truths, positions)),
-                "baselines": {key: _mean(errors(rival, truths, positions)) for key, rival in interpolations.items()},
-                "probes": len(positions),
-            }
-        )
-    return tuple(scores)
-
-
 def policy_scores(
     policy: OnnxPolicy, generator: OnnxGenerator, images: ImageSet, crops: int, size_px: int = 96
 ) -> tuple[dict[str, typing.Any], ...]:

@@ -41,7 +41,8 @@ from adaptive_core.training.partial_scan.data import (
 )
 from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, STEM_CHANNELS, Generator
-from adaptive_core.training.partial_scan.paths import MIXTURES, PROBES_PER_SEGMENT
+from adaptive_core.training.partial_scan.paths import MIXTURES, PROBES_PER_SEGMENT, random_path
+from adaptive_core.training.partial_scan.scores import card_scores
 from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.runs import RunFolder
 
@@ -170,13 +171,13 @@ CONFIGS = {
         seed=2,
         validate_every_s=120.0,
     ),
-    "generator-spiral": _of_path("spiral", 6.0),
-    "generator-serpentine": _of_path("serpentine", 6.0),
-    "generator-uniform-grid": _of_path("uniform-grid", 6.0),
-    "generator-halton": _of_path("halton", 6.0),
-    "generator-random-segments": _of_path("random-segments", 6.0),
+    "generator-spiral": _of_path("spiral", 4.0),
+    "generator-serpentine": _of_path("serpentine", 4.0),
+    "generator-uniform-grid": _of_path("uniform-grid", 4.0),
+    "generator-halton": _of_path("halton", 4.0),
+    "generator-random-segments": _of_path("random-segments", 4.0),
     "denoiser": dataclasses.replace(
-        _of_path("raster", 8.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, specimens=2
+        _of_path("raster", 5.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, learning_rate=8e-4
     ),
 }
 """The universal generator from nothing, and further from its weights; and those for one kind of path each."""
@@ -335,7 +336,7 @@ def _export(
     scores: tuple[dict[str, typing.Any], ...] = ()
     if held_out is not None and config.scored_crops:
         completion = evaluate.torch_completion(fitted.network)
-        scores = evaluate.generator_scores(completion, held_out, config.scored_crops)
+        scores = card_scores(completion, held_out, config.scored_crops, config.paths)
     card = model_card.ModelCard(
         kind="partial_scan_generator",
         name=product.title,
@@ -355,7 +356,11 @@ def _export(
         sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
     )
     truths = held_out_truths(held_out, 6, seed=2)
-    walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]
+    rng = np.random.default_rng(2)
+    if config.paths == "any":
+        walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]
+    else:
+        walks = [random_path(truth, dataclasses.replace(MIXTURES[config.paths], whole=1.0), rng) for truth in truths]
     draw_examples(run.path / "examples.png", fitted.network, truths, walks)
     path = run.path / f"{product.file_name}.onnx"
     write_model(path, model_card.write_card(export(fitted.network), card))

@@ -18,6 +18,7 @@ from adaptive_core.training.ptychography.autoencoder import AutoencoderConfig
 from adaptive_core.training.ptychography.networks import Autoencoder, LayoutPolicy, ScanPolicy
 from adaptive_core.training.ptychography.pathwise import PathwiseConfig
 from adaptive_core.training.ptychography.reinforce import ReinforceConfig
+from adaptive_core.training.runs import changed
 
 Config = AutoencoderConfig | PathwiseConfig | ReinforceConfig
 Network = Autoencoder | LayoutPolicy | ScanPolicy
@@ -116,8 +117,19 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
 }
 
 
+def configured(name: str, **changes: typing.Any) -> Config:
+    """The config of this name with other values of its fields. Raises InvalidInputError for an unknown one."""
+    if name not in RECIPES:
+        raise InvalidInputError(f"There is no config {name!r}; there are {', '.join(RECIPES)}.")
+    return changed(name, RECIPES[name].config, changes)
+
+
 def train(
-    name: str, minutes: float | None = None, resume: bool = False, out: pathlib.Path | None = None
+    name: str,
+    minutes: float | None = None,
+    resume: bool = False,
+    out: pathlib.Path | None = None,
+    **changes: typing.Any,
 ) -> pathlib.Path:
     """Train by the recipe of this name, and before it what it needs and does not find in ``out``.
 
@@ -126,6 +138,7 @@ def train(
         minutes: length of this training; None takes the recipe's. What it needs is trained for its own length.
         resume: go on from the checkpoints in ``out``.
         out: folder with one folder a recipe; ``training-runs/ptychography`` if None.
+        changes: other fields of the config, such as ``seed``.
 
     Returns:
         The exported model; beside it lie its learning curve, its config and, for a policy, its encoder and examples.
@@ -133,12 +146,8 @@ def train(
     Raises:
         InvalidInputError: an unknown name, or a folder that holds another run.
     """
-    if name not in RECIPES:
-        raise InvalidInputError(f"There is no config {name!r}; there are {', '.join(RECIPES)}.")
+    config = configured(name, minutes=minutes, **changes)
     folder = pathlib.Path("training-runs/ptychography") if out is None else out
-    config = RECIPES[name].config
-    if minutes is not None:
-        config = dataclasses.replace(config, minutes=minutes)
     return _exported(name, config, folder, _network(name, config, folder, resume))
 
 

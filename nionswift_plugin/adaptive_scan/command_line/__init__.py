@@ -20,6 +20,7 @@ COMMANDS: typing.Final = {
     "ptychography": "make an adaptive ptychographic scan without a window, or on a recorded one",
     "benchmark": "compare policies in simulations",
     "train": "train a model",
+    "sweep": "train many models at once, here or on a cluster",
     "models": "list, show, verify and add models",
 }
 """Names and summaries of the sub-commands; the module of the same name has ``add_arguments`` and ``run``."""

@@ -14,8 +14,6 @@ import typing
 from adaptive_core.errors import InvalidInputError
 
 _TRAINING = "adaptive_core.training"
-HYBRID = "hybrid"
-"""The alignment's own policy; its other configs are those of the paper's agent."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,23 +57,15 @@ def _train_partial_scan(options: argparse.Namespace) -> pathlib.Path:
 
 
 def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
-    """The figures and the model of a run in one folder."""
-    folder = options.out or pathlib.Path("training-runs") / f"alignment-{options.config}"
-    if options.config == HYBRID:
-        hybrid = training("alignment.hybrid")
-        limits = {} if options.minutes is None else {"minutes": options.minutes}
-        path: pathlib.Path = hybrid.train(hybrid.HybridConfig(seed=options.seed, **limits), folder, options.resume)
-        return path
-    sac = training("alignment.sac")
-    if options.config not in sac.CONFIGS:
-        names = ", ".join([HYBRID, *sorted(sac.CONFIGS)])
-        raise InvalidInputError(f"There is no config {options.config!r}; there are {names}.")
-    if options.minutes is not None or options.resume:
+    recipes = training("alignment.recipes")
+    if options.config != recipes.HYBRID and (options.minutes is not None or options.resume):
         raise InvalidInputError(
             "The paper's agent learns for the steps of its config: it takes no --minutes and no --resume."
         )
-    learned: pathlib.Path = sac.run(options.config, folder, options.seed)
-    return learned
+    path: pathlib.Path = recipes.train(
+        options.config, options.resume, options.out, minutes=options.minutes, seed=options.seed
+    )
+    return path
 
 
 def _train_ptychography(options: argparse.Namespace) -> pathlib.Path:

@@ -1,0 +1,84 @@
+"""Trainings as the cells of a sweep: each is one call of its loop's door; its figures are those of the card.
+
+A cell has the keys of :func:`cells_of`. What is trained resumes from its checkpoint in the cell's folder.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import csv
+import importlib
+import itertools
+import pathlib
+import typing
+
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.model_library import LoadedModel
+
+Cell = dict[str, typing.Any]
+
+DOORS = {
+    "partial-scan": "adaptive_core.training.partial_scan",
+    "alignment": "adaptive_core.training.alignment.recipes",
+    "ptychography": "adaptive_core.training.ptychography.recipes",
+}
+"""For each loop the module whose ``configured(config, **changes)`` checks and ``train(config, resume, out, **changes)``
+trains a config by its name; it returns the path of the exported model."""
+
+
+def cells_of(
+    loop: str,
+    configs: collections.abc.Sequence[str],
+    seeds: collections.abc.Sequence[int],
+    overrides: collections.abc.Mapping[str, collections.abc.Sequence[typing.Any]],
+    minutes: float | None,
+    images: pathlib.Path | None,
+) -> list[Cell]:
+    """Every combination of configs, seeds and values of fields, each checked against its config.
+
+    Raises:
+        InvalidInputError: an unknown config or field, or images that a loop does not take.
+    """
+    cells: list[Cell] = []
+    for config, seed, values in itertools.product(configs, seeds, itertools.product(*overrides.values())):
+        changes = {"seed": seed, **dict(zip(overrides, values, strict=True))}
+        if minutes is not None:
+            changes["minutes"] = minutes
+        if images is not None:
+            changes["images"] = str(images.resolve())
+        _door(loop).configured(config, **_typed(changes))
+        cells.append({"loop": loop, "config": config, **changes})
+    return cells
+
+
+def run_cell(cell: Cell, folder: pathlib.Path) -> Cell:
+    """Train a cell in its folder; minutes and iterations, the end of its learning curve, and the scores of its card."""
+    changes = {name: value for name, value in cell.items() if name not in ("loop", "config")}
+    path = _door(cell["loop"]).train(cell["config"], resume=True, out=folder, **_typed(changes))
+    figures: Cell = {}
+    curve = path.parent / "curve.csv"
+    if curve.exists():
+        with curve.open(newline="", encoding="utf-8") as stream:
+            *_, last = csv.DictReader(stream)
+        figures["curve"] = {name: float(value) for name, value in last.items() if value}
+    if path.suffix == ".onnx":
+        card = LoadedModel(path.read_bytes(), path).card
+        figures["trained_minutes"] = card.training.get("minutes")
+        for score in card.scores:
+            name = score["dataset"].rsplit(", ", 1)[-1] + " " + score["metric"]
+            figures[name] = {"value": score["value"], **score.get("baselines", {})}
+    return figures
+
+
+def _typed(changes: Cell) -> Cell:
+    """As the configs have them: paths, and tuples in place of the lists of JSON."""
+    typed = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    if "images" in typed:
+        typed["images"] = pathlib.Path(changes["images"])
+    return typed
+
+
+def _door(loop: str) -> typing.Any:
+    if loop not in DOORS:
+        raise InvalidInputError(f"There is no loop {loop!r} to train; there are {', '.join(DOORS)}.")
+    return importlib.import_module(DOORS[loop])
