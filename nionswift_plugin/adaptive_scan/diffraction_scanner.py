@@ -242,12 +242,14 @@ class SwiftDiffractionScanner:
             self._set_defocus(defocus_nm)
             for position in self.region.to_fractions(positions):
                 frames.append(self._frame(self._beam, position))
-        except AdaptiveScanError as error:
+        except Exception as error:  # vendors raise what they like
             if frames:
                 self.unfinished = self._measurement(frames, positions, before_us)
             if isinstance(error, ScanCancelledError):
                 raise ScanCancelledError(f"The scan on {self.device_id} was cancelled.") from error
-            raise
+            if isinstance(error, AdaptiveScanError):
+                raise
+            raise DeviceError(f"{self.device_id} or {self.camera_id} failed: {error!r}") from error
         return self._measurement(frames, positions, before_us)
 
     def cancel(self) -> None:
@@ -268,7 +270,7 @@ class SwiftDiffractionScanner:
 
     def _frame(self, beam: Beam, fraction: FloatArray) -> RealArray:
         """One frame, electrons, at a position in fractions of the context."""
-        self._scan.probe_position = Geometry.FloatPoint(y=float(fraction[0]), x=float(fraction[1]))
+        self._put_probe(Geometry.FloatPoint(y=float(fraction[0]), x=float(fraction[1])))
         time.sleep(self._settings.settle_ms * 1e-3)
         beam.expose()
         try:
@@ -298,6 +300,19 @@ class SwiftDiffractionScanner:
             # Whether the disk is where it can be cut out shows before the rest of the dose is spent.
             self._cut.patterns(signal[None], bright_field_disk(signal).centre_px)
         return signal
+
+    def _put_probe(self, position: Geometry.FloatPoint) -> None:
+        """Put the beam on a fraction of the context.
+
+        Swift tells its devices by an event, which swallows their errors and is not fired for a position that is the
+        last one, perhaps of another context; so the device is told once more.
+        """
+        self._scan.probe_position = position
+        device = self._scan.scan_device
+        if hasattr(device, "set_scan_context_probe_position"):
+            device.set_scan_context_probe_position(self._stem.scan_context, position)
+        else:
+            device.set_idle_position_by_percentage(position.x, position.y)
 
     def _grab(self) -> RealArray:
         frame, _ = self._camera.grab()
