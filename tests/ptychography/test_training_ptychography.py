@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from adaptive_core.ptychography import (
     positions,
     protocols,
     reconstruction,
+    scan_file,
 )
 from adaptive_core.ptychography.experiments import SimulatedRegion, experiment
 from adaptive_core.ptychography.policy import OnnxPolicy
@@ -26,6 +28,7 @@ from adaptive_core.simulation.ptychography_probe import Optics, cut_window, prob
 from adaptive_core.training.ptychography import (
     autoencoder,
     credit,
+    datasets,
     export_models,
     networks,
     pathwise,
@@ -265,3 +268,19 @@ def test_benchmark_compares_all_sets_on_both_protocols():
         benchmark.run("mos2", "none", 1)
     with pytest.raises(InvalidInputError, match="1 region"):
         benchmark.run("mos2", "paper", 0)
+
+
+def test_data_sets_are_simulated_once_and_read_back(tmp_path, capsys):
+    words = ["--regions", "2", "--positions", "4", "--defocus", "50", "--out", str(tmp_path)]
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as own:
+        datasets.main([*words, "--scheduler", own.scheduler_address])
+    files = sorted(tmp_path.glob("*/scan.h5"))
+    assert len(files) == 2
+    assert "2 of 2" in capsys.readouterr().err
+    data = scan_file.read_scan(files[0])
+    assert data.count == 4
+    assert data.calibration.optics.defocus_A == 50
+    assert np.load(files[0].with_name("truth.npy")).shape == (130, 130)
+    written = [file.stat().st_mtime_ns for file in files]
+    datasets.main(words)  # starts no workers
+    assert [file.stat().st_mtime_ns for file in files] == written
