@@ -73,10 +73,11 @@ def run(
         positions, subsequences: of a scan; the papers' by default.
 
     Returns:
-        ``specimen, protocol, regions, seed, subsequences`` and ``positions``: for each dose and position set
-        ``positions`` (its name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``, ``q_ssim_mean``,
-        ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``, ``q_resolution_mean``,
-        ``frc_resolution_A``, ``dose_e_per_A2``, ``defocus_A`` (None where the policy chooses), ``batch``, ``epochs``.
+        ``specimen, protocol, regions, seed, subsequences``, ``models`` (hashes by name), and ``positions``: for each
+        dose and position set ``positions`` (its name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``,
+        ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``,
+        ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``, ``defocus_A`` (None where the policy chooses),
+        ``batch`` and ``epochs``.
     """
     if protocol not in PROTOCOLS:
         raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
@@ -112,6 +113,7 @@ def run(
         "regions": regions,
         "seed": seed,
         "subsequences": settings.subsequences,
+        "models": learned,
         "positions": rows,
     }
 
@@ -160,10 +162,10 @@ def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
     return {"scores": scores}
 
 
-def card_scores(figures: dict[str, typing.Any], policy: str) -> list[dict[str, typing.Any]]:
-    """What a policy's card says of a benchmark: its SSIM at each dose, with those of the static sets beside it."""
+def card_scores(figures: dict[str, typing.Any]) -> list[dict[str, typing.Any]]:
+    """What a policy's card says of its benchmark: its SSIM at each dose, with those of the static sets beside it."""
     rows, scores = figures["positions"], []
-    for row in (row for row in rows if row["positions"] == policy):
+    for row in (row for row in rows if row["positions"] in figures["models"]):
         others = [other for other in rows if other["dose_e_per_A2"] == row["dose_e_per_A2"] and other is not row]
         scores.append(
             {

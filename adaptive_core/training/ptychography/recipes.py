@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import hashlib
 import json
 import pathlib
 import typing
@@ -204,9 +205,23 @@ def _exported(name: str, config: Config, folder: pathlib.Path, network: Network)
         (run / encoder.name).write_bytes(encoder.read_bytes())
     export_models.export_policy(network, path, adaptive=adaptive, **card)
     if recipe.scored_regions:
-        figures = benchmark.run(config.specimen, protocol, recipe.scored_regions, [str(path)], full_data=False)
-        (run / "benchmark.json").write_text(json.dumps(figures, indent=1) + "\n")
-        card["scores"] = benchmark.card_scores(figures, str(path))
+        card["scores"] = benchmark.card_scores(_figures(path, config.specimen, protocol, recipe.scored_regions))
         export_models.export_policy(network, path, adaptive=adaptive, **card)
         pictures.draw_examples(path, config.specimen, protocol, run / "examples.png")
     return path
+
+
+def _figures(path: pathlib.Path, specimen: str, protocol: str, regions: int) -> dict[str, typing.Any]:
+    """The benchmark of an exported policy, from ``benchmark.json`` beside it if that is of the same policy."""
+    kept = path.with_name("benchmark.json")
+    models = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    if kept.exists():
+        figures: dict[str, typing.Any] = json.loads(kept.read_text())
+        if figures["models"] == models:
+            return figures
+    figures = benchmark.run(specimen, protocol, regions, [str(path)], full_data=False)
+    for row in figures["positions"]:
+        row["positions"] = path.name if row["positions"] == str(path) else row["positions"]
+    figures["models"] = models
+    kept.write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
