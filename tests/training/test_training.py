@@ -82,6 +82,21 @@ def test_exported_generator_equals_the_network(size_px, tiny_generator):
     np.testing.assert_allclose(log_variance, expected[1], atol=1e-4)
 
 
+def test_half_weights_are_nearly_the_weights(tiny_generator):
+    network = generator_from_onnx(tiny_generator)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    partial = _random_partial((96, 96))
+    model = generator.export(network)
+    assert len(model) < 0.65 * sum(4 * parameter.numel() for parameter in network.parameters()) + 60_000
+    with torch.no_grad():
+        expected = network(torch.from_numpy(partial))
+    for found, wanted in zip(_run(model, {"partial": partial}), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=5e-3)
+        assert not np.array_equal(found, wanted)
+
+
 def test_exported_policy_equals_the_network():
     torch.manual_seed(0)
     policy = RecurrentPolicy()

@@ -27,7 +27,7 @@ from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.partial_scan.generator import InterpolatingGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.scan_path import FloatArray
-from adaptive_core.training.export import read_weights, to_onnx, write_model
+from adaptive_core.training.export import read_weights, to_onnx, with_half_weights, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate
 from adaptive_core.training.partial_scan.data import (
@@ -296,14 +296,15 @@ def _validation(
 
 
 def export(network: Generator) -> bytes:
-    """The network as ONNX, with free height and width."""
+    """The network as ONNX, with free height and width and weights of half precision."""
     free = {2: "H", 3: "W"}
-    return to_onnx(
+    model = to_onnx(
         network,
         {"partial": torch.zeros(1, 2, 96, 96)},
         ("image", "log_variance"),
         {"partial": free, "image": free, "log_variance": free},
     )
+    return with_half_weights(model)
 
 
 def generator_from_onnx(path: pathlib.Path) -> Generator:
