@@ -101,29 +101,24 @@ def test_what_was_measured_before_a_failure_is_kept(
     assert (tmp_path / "summary.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--positions", "7"), "multiple of the number of sub-sequences"),
-        (("--dose", "-1"), "--dose must be positive"),
-        (("--recording", "x.npy", "--camera", "c"), "--camera is not for a recording"),
-        (("--recording", "x.npy"), "cannot be read"),
-        (("--step-nm", "1"), "--step-nm is for a recording"),
-        (("--policy", "nothing"), "nothing"),
-        (("--device", "nothing"), "no scan device nothing"),
-        (("--camera", "nothing"), "no camera nothing"),
-        (("--specimen", "nothing"), "nothing"),
-        (("--convergence-mrad", "190"), "must show the bright-field disk"),
-        (("--defocus", "900"), "go nearer to focus"),
-    ],
-)
-def test_bad_input_is_refused_in_one_line(
-    swift_simulator: Swift,  # noqa: ARG001
-    run_command: Run,
-    words: tuple[str, ...],
-    message: str,
-) -> None:
-    outcome = run_command("ptychography", *words)
-    assert outcome.status == 2
-    assert len(outcome.errors) == 1
-    assert message in outcome.errors[0]
+BAD_INPUT: dict[tuple[str, ...], str] = {
+    ("--positions", "7"): "multiple of the number of sub-sequences",
+    ("--dose", "-1"): "--dose must be positive",
+    ("--recording", "x.npy", "--camera", "c"): "--camera is not for a recording",
+    ("--recording", "x.npy"): "cannot be read",
+    ("--step-nm", "1"): "--step-nm is for a recording",
+    ("--policy", "nothing"): "nothing",
+    ("--device", "nothing"): "no scan device nothing",
+    ("--camera", "nothing"): "no camera nothing",
+    ("--specimen", "nothing"): "nothing",
+    ("--convergence-mrad", "190"): "must show the bright-field disk",
+    ("--defocus", "900"): "go nearer to focus",
+}
+
+
+def test_bad_input_is_refused_in_one_line(swift_simulator: Swift, run_command: Run) -> None:  # noqa: ARG001
+    for words, message in BAD_INPUT.items():
+        outcome = run_command("ptychography", *words)
+        assert outcome.status == 2, words
+        assert len(outcome.errors) == 1, words
+        assert message in outcome.errors[0]
