@@ -13,7 +13,7 @@ import torch
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.training import partial_scan
-from adaptive_core.training.partial_scan import compare_policies, crdpg_training
+from adaptive_core.training.partial_scan import compare_policies, crdpg_training, evaluate
 from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, OutlierLimit, new_generator
 from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
 from adaptive_core.training.partial_scan.paper_generator import PaperGenerator, completion_loss, decayed_rate, sobel
@@ -317,12 +317,16 @@ def test_comparison_of_trainings(tmp_path, image_folder, tiny_generator, capsys)
         config = dataclasses.replace(crdpg_training.CONFIGS[run.name], **{**SMALL, "generator": str(tiny_generator)})
         crdpg_training.train(config, run)
     arguments = ["--images", str(image_folder), "--generator", str(tiny_generator), "--crops", "2", "--runs"]
-    compare_policies.main([*arguments, *map(str, runs), "--picture", str(tmp_path / "curves.png")])
+    compare_policies.main([*arguments, *map(str, runs), "--cards", "--picture", str(tmp_path / "curves.png")])
     result = json.loads(capsys.readouterr().out)
-    assert set(result["static"]) == {"spiral", "serpentine", "random-segments"}
+    assert set(result["static"]) == set(evaluate.STATIC_PATHS)
     for figures in result["policies"].values():
         assert figures["ratio_to_spiral"] == pytest.approx(figures["mse_mean"] / result["static"]["spiral"])
         assert figures["policy_of_another"] > 0
+        assert figures["decision_ms"] > 0
+    (score,) = compare_policies.policy_of(runs[0]).model.card.scores
+    assert score["value"] == pytest.approx(result["policies"]["crdpg-lstm"]["mse_mean"], abs=1e-5)
+    assert set(score["baselines"]) == {*evaluate.STATIC_PATHS, "policy_of_another"}
     assert (tmp_path / "curves.png").stat().st_size > 1000
     with pytest.raises(InvalidInputError, match="must hold one policy"):
         compare_policies.policy_of(tmp_path)

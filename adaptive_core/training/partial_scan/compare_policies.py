@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections.abc
 import csv
+import dataclasses
 import json
 import pathlib
 import time
@@ -20,15 +21,17 @@ import typing
 import matplotlib.figure
 import numpy as np
 
+from adaptive_core import model_card
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.training.export import write_model
 from adaptive_core.training.partial_scan import evaluate
 from adaptive_core.training.partial_scan.images import FloatImage, load_images, validation_crops
 from adaptive_core.training.partial_scan.paths import PROBES_PER_SEGMENT
 
-RIVALS = ("spiral", "serpentine", "random-segments")
+_LEVELS = ("spiral", "serpentine", "random-segments")  # connected paths, or parts of them
 _MEASURED_STEPS = 200
 
 
@@ -53,6 +56,24 @@ def scores(policy: OnnxPolicy, generator: OnnxGenerator, truths: FloatImage, spi
         "policy_of_another": float(another.mean()),
         "decision_ms": decision_ms(policy),
     }
+
+
+def scored(
+    policy: OnnxPolicy, figures: collections.abc.Mapping[str, float], static: dict[str, float], crops: int
+) -> bytes:
+    """The policy's model with these scores on its card."""
+    score = {
+        "dataset": f"{crops} validation crops, 96 x 96 px",
+        "metric": "MSE in [-1, 1]",
+        "value": round(figures["mse_mean"], 5),
+        "baselines": {
+            **{name: round(level, 5) for name, level in static.items()},
+            "policy_of_another": round(figures["policy_of_another"], 5),
+        },
+        "probes": evaluate.probes_of((96, 96)),
+    }
+    card = dataclasses.replace(policy.model.card, scores=(score,))
+    return model_card.write_card(policy.model.path.read_bytes(), card)
 
 
 def _completion(generator: OnnxGenerator) -> evaluate.Completion:
@@ -104,6 +125,7 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> None:
     parser.add_argument("--generator", default="partial_scan_generator", help="name or path")
     parser.add_argument("--crops", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cards", action="store_true", help="write the scores on the cards of the policies")
     parser.add_argument("--picture", type=pathlib.Path, help="PNG file for the learning curves")
     arguments = parser.parse_args(argv)
     policies = {run.name: policy_of(run) for run in arguments.runs}
@@ -111,13 +133,18 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> None:
     truths, _ = validation_crops(load_images(arguments.images, "validation"), 96, arguments.crops, arguments.seed)
     size_px = (truths.shape[1], truths.shape[2])
     result: dict[str, typing.Any] = {"generator": generator.name, "crops": len(truths), "static": {}, "policies": {}}
-    for name in RIVALS:
+    for name in evaluate.STATIC_PATHS:
         positions = evaluate.static_positions(name, size_px, evaluate.probes_of(size_px))
         result["static"][name] = float(evaluate.errors(_completion(generator), truths, positions).mean())
     for name, policy in policies.items():
         result["policies"][name] = scores(policy, generator, truths, result["static"]["spiral"])
     if arguments.picture is not None:
-        draw_curves({run.name: run / "curve.csv" for run in arguments.runs}, result["static"], arguments.picture)
+        levels = {name: result["static"][name] for name in _LEVELS}
+        draw_curves({run.name: run / "curve.csv" for run in arguments.runs}, levels, arguments.picture)
+    if arguments.cards:
+        for name, policy in policies.items():
+            model = scored(policy, result["policies"][name], result["static"], len(truths))
+            write_model(policy.model.path, model)
     print(json.dumps(result))
 
 

@@ -162,7 +162,6 @@ class Crdpg:
 
     critics = 1
     sees_remaining = False
-    suffix = ", CRDPG"
 
     def __init__(self, config: CrdpgConfig, generator: nn.Module) -> None:
         self.config = config
@@ -199,6 +198,16 @@ class Crdpg:
 
     def _critics(self, networks: nn.ModuleDict) -> list[Critic]:
         return [typing.cast(Critic, networks[f"critic{i}"]) for i in range(self.critics)]
+
+    @property
+    def title(self) -> str:
+        """Name of the policy, on its card and in menus."""
+        return f"{self.config.network.upper()} walk, CRDPG"
+
+    @property
+    def file_name(self) -> str:
+        """What the policy's file is called after partial_scan_policy_."""
+        return self.config.network
 
     @property
     def actor(self) -> Actor:

@@ -51,7 +51,6 @@ CONFIGS: dict[str, CrdpgConfig] = {
     "td3": Td3Config(name="td3", supervised_part=2.0, **_AFFORDABLE),
     **{name: CrdpgConfig(name=name, **row.changes) for name, row in TABLE_S1.items()},
 }
-_TITLES = {"lstm": "LSTM walk", "dnc": "DNC walk"}
 
 
 def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
@@ -170,7 +169,7 @@ def _export(
     if config.network == "spiral":
         return generator
     card = policy_export.card_of(
-        f"{_TITLES[config.network]}{learner.suffix}",
+        learner.title,
         "Walks from the centre in connected segments, each chosen from what it saw along the ones before.",
         training,
         images,
@@ -178,7 +177,7 @@ def _export(
     )
     actor = learner.actor
     onnx = policy_export.policy_onnx(actor, actor.state_size, learner.sees_remaining)
-    path = run.path / f"partial_scan_policy_{config.network}.onnx"
+    path = run.path / f"partial_scan_policy_{learner.file_name}.onnx"
     return policy_export.write_scored(path, onnx, card, generator, held_out, config.scored_crops)
 
 

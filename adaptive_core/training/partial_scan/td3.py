@@ -46,8 +46,17 @@ class Td3(Crdpg):
 
     critics = 2
     sees_remaining = True
-    suffix = ", TD3"
     config: Td3Config
+
+    @property
+    def title(self) -> str:
+        """Name of the policy, on its card and in menus."""
+        return f"{self.config.network.upper()} walk, TD3"
+
+    @property
+    def file_name(self) -> str:
+        """What the policy's file is called after partial_scan_policy_."""
+        return "td3"
 
     def explorer(self, iteration: int) -> Walker:
         """Who walks in new episodes: at first an untrained :class:`RecurrentPolicy`, then the live actor."""
