@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import math
 import threading
@@ -13,6 +14,7 @@ from nion.instrumentation import HardwareSource, camera_base, stem_controller
 from nion.utils import Geometry, Registry
 
 from adaptive_core.errors import (
+    AdaptiveScanError,
     DeviceDataError,
     DeviceError,
     DeviceTimeoutError,
@@ -20,6 +22,7 @@ from adaptive_core.errors import (
     ScanCancelledError,
 )
 from adaptive_core.ports import ImageArray
+from nionswift_plugin.adaptive_scan.device_thread import DeviceThread
 
 Camera = camera_base.CameraHardwareSource
 Point = tuple[float, float]
@@ -30,8 +33,9 @@ CONFIRM_TIMEOUT_MS = 3000
 _LONGER_S = 3.0
 """How much longer than three exposures a frame may take."""
 _POLL_S = 0.02
-_END_S = 2.0
-"""How long an aborted or finished recording has to end."""
+_GRACE_S = 0.1
+"""How long a frame that is no longer wanted has to end, before it is left behind."""
+_STOPPED = "The camera was stopped."
 _MRAD = {"rad": 1e3, "mrad": 1.0}
 
 
@@ -142,10 +146,11 @@ class SwiftShift:
 
 
 class SwiftDiskCamera:
-    """A camera of Swift, as a DiskCamera: each frame is a recording of its own, which begins when it is asked for.
+    """A camera of Swift, as a DiskCamera: each frame is an exposure of its own, which begins when it is asked for.
 
     The frames of a live view would have to be thrown away until one begins after the move; so the view is stopped in
-    :meth:`session`, and goes on afterwards.
+    :meth:`session`, and goes on afterwards. Frames are asked of the camera *device*, as Swift's recordings do: those
+    would also update a data item for each frame, for which the user interface needs longer than a frame takes.
     """
 
     def __init__(self, source: Camera) -> None:
@@ -154,6 +159,7 @@ class SwiftDiskCamera:
         self.parameters.processing = None
         self.set_exposure(self.parameters.exposure_ms)
         self._cancelled = threading.Event()
+        self._exposing = threading.Event()
 
     def set_exposure(self, exposure_ms: float) -> None:
         """Take frames with another exposure than that of Swift's settings."""
@@ -213,50 +219,54 @@ class SwiftDiskCamera:
         """
         self._wait_until(after or 0.0)
         name = self.source.display_name
-        if self.source.is_recording:
-            raise DeviceError(f"{name} is recording for somebody else.")
-        frames: list[typing.Any] = []
-        arrived = threading.Event()
-
-        def finished(promises: typing.Sequence[HardwareSource.DataAndMetadataPromise]) -> None:
-            frames.extend(promise.xdata for promise in promises)
-            arrived.set()
-
+        if self.source.is_recording or self.source.is_playing or self._exposing.is_set():
+            raise DeviceError(f"{name} is in use.")
         begun = time.monotonic()
-        deadline = begun + self.timeout_s
-        task = self.source.start_recording(frame_parameters=self.parameters, finished_callback_fn=finished)
-        while not arrived.wait(_POLL_S):
-            if self._cancelled.is_set():
-                self._abort()
-                raise ScanCancelledError("The alignment was stopped.")
-            if task.is_error or task.is_finished:
-                break
-            if time.monotonic() > deadline:
-                self._abort()
-                raise DeviceTimeoutError(f"{name} gave no frame within {self.timeout_s:.3g} s.")
-        self._wait_for_end()
-        frame = frames[0].data if frames and frames[0] is not None else None
-        if frame is None:
-            raise DeviceError(f"{name} failed to take a frame.")
+        # A device that hangs is left behind with its thread.
+        thread = DeviceThread(f"a frame of {name}")
+        try:
+            frame = thread.call(self._expose, self.timeout_s, self._cancelled, _GRACE_S)
+        except concurrent.futures.CancelledError as error:
+            self._leave_behind()
+            raise ScanCancelledError(_STOPPED) from error
+        except TimeoutError as error:
+            self._leave_behind()
+            raise DeviceTimeoutError(f"{name} gave no frame within {self.timeout_s:.3g} s.") from error
+        except AdaptiveScanError:
+            raise
+        except Exception as error:  # vendors raise what they like
+            raise DeviceError(f"{name} failed to take a frame: {error!r}") from error
+        finally:
+            thread.close()
         if frame.ndim != 2 or not np.isfinite(frame).all():
             raise DeviceDataError(f"{name} gave data of the shape {frame.shape} that are no finite image.")
-        return np.asarray(frame, dtype=np.float32), begun
+        return frame, begun
+
+    def _expose(self) -> ImageArray:
+        """Take a frame; on a thread of its own."""
+        device = self.source.camera
+        self._exposing.set()
+        try:
+            partial = device.acquire_single_begin(camera_base.CameraFrameParameters(self.parameters.as_dict()))
+            while not (partial.is_complete or partial.is_canceled):
+                if self._cancelled.is_set():
+                    device.acquire_single_cancel()
+                    raise ScanCancelledError(_STOPPED)
+                partial = device.acquire_single_continue(update_period=_POLL_S)
+        finally:
+            device.acquire_single_end()
+            self._exposing.clear()
+        if not partial.is_complete:
+            raise DeviceError(f"{self.source.display_name} stopped before the frame was complete.")
+        return np.array(partial.xdata.data, dtype=np.float32)
 
     def _wait_until(self, moment: float) -> None:
         if self._cancelled.wait(max(moment - time.monotonic(), 0.0)):
-            raise ScanCancelledError("The alignment was stopped.")
+            raise ScanCancelledError(_STOPPED)
 
-    def _abort(self) -> None:
-        # The task may end by itself at this moment, which Swift answers with an AssertionError.
-        with contextlib.suppress(AssertionError):
-            self.source.abort_recording()
-        self._wait_for_end()
-
-    def _wait_for_end(self) -> None:
-        """Swift forgets a recording a moment after it has given its data; a device that hangs is left behind."""
-        deadline = time.monotonic() + _END_S
-        while self.source.is_recording and time.monotonic() < deadline:
-            time.sleep(0.0005)
+    def _leave_behind(self) -> None:
+        """Ask a frame that does not come to end, without waiting for the device."""
+        threading.Thread(target=self.source.camera.acquire_single_cancel, name="camera cancel", daemon=True).start()
 
 
 def _axes(controller: stem_controller.STEMController, axis: str) -> stem_controller.AxisType:

@@ -233,7 +233,6 @@ def _beam_lost(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _hanging(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alignment_devices, "_LONGER_S", 0.5)
-    monkeypatch.setattr(alignment_devices, "_END_S", 0.1)
     simulator = aligning.swift.simulator
     assert simulator is not None
     frames = simulator.camera.frames
