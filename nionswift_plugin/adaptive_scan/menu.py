@@ -26,8 +26,10 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     """Called by Swift for each window."""
     menu = document_controller.get_or_create_menu(MENU_ID, _("Adaptive"), "window_menu")
 
-    def add(title: str, action: collections.abc.Callable[[AdaptiveScanPanel], object]) -> UserInterface.MenuAction:
-        return menu.add_menu_item(title, functools.partial(_perform, document_controller, action))
+    def add(
+        title: str, action: collections.abc.Callable[[AdaptiveScanPanel], object], section: str = "partial_scan"
+    ) -> UserInterface.MenuAction:
+        return menu.add_menu_item(title, functools.partial(_perform, document_controller, action, section))
 
     menu.add_menu_item(_("Show Panel"), functools.partial(show_panel, document_controller))
     menu.add_separator()
@@ -42,12 +44,12 @@ def build_menus(document_controller: DocumentController.DocumentController) -> N
     menu.add_sub_menu(_("Policies"), policies)
     policies.on_about_to_show = functools.partial(_show_policies, document_controller, policies)
     menu.add_separator()
-    align = add(_("Align BF Disk"), lambda panel: panel.alignment.start())
-    abort_alignment = add(_("Abort Alignment"), lambda panel: panel.alignment.session.abort())
-    undo = add(_("Undo Alignment"), lambda panel: panel.alignment.session.undo())
+    align = add(_("Align BF Disk"), lambda panel: panel.alignment.start(), "alignment")
+    abort_alignment = add(_("Abort Alignment"), lambda panel: panel.alignment.session.abort(), "alignment")
+    undo = add(_("Undo Alignment"), lambda panel: panel.alignment.session.undo(), "alignment")
     menu.add_separator()
-    ptychography = add(_("Adaptive Ptychography"), lambda panel: panel.ptychography.start())
-    abort_ptychography = add(_("Abort Ptychography"), lambda panel: panel.ptychography.session.abort())
+    ptychography = add(_("Adaptive Ptychography"), lambda panel: panel.ptychography.start(), "ptychography")
+    abort_ptychography = add(_("Abort Ptychography"), lambda panel: panel.ptychography.session.abort(), "ptychography")
     menu.add_separator()
     specimens = document_controller.create_sub_menu(_("Simulated Specimen"), "adaptive_scan_specimens")
     menu.add_sub_menu(_("Simulated Specimen"), specimens)
@@ -85,10 +87,12 @@ def _panel(document_controller: DocumentController.DocumentController) -> Adapti
 def _perform(
     document_controller: DocumentController.DocumentController,
     action: collections.abc.Callable[[AdaptiveScanPanel], object],
+    section: str,
 ) -> None:
     panel = _panel(document_controller)
     if panel is not None:
         panel.show()
+        panel.sections.open(section)
         action(panel)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import collections.abc
+import dataclasses
 import pathlib
 import typing
 
 from nion.swift import DocumentController, Panel
 from nion.swift.model import DocumentModel
 from nion.ui import Declarative
+from nion.utils import Observable
 
 from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
 from nionswift_plugin.adaptive_scan.alignment_section import AlignmentSection
@@ -16,13 +19,21 @@ from nionswift_plugin.adaptive_scan.partial_scan_section import PartialScanSecti
 from nionswift_plugin.adaptive_scan.ptychography_model import PtychographyModel
 from nionswift_plugin.adaptive_scan.ptychography_section import PtychographySection
 from nionswift_plugin.adaptive_scan.settings import SettingsStore
+from nionswift_plugin.adaptive_scan.settings_store import SectionStore
 from nionswift_plugin.adaptive_scan.swift_folders import SwiftFolders
 
 TITLE = "Adaptive Scan"
 
-_WIDTH = 376
+_WIDTH = 392
 _LEAST_HEIGHT = 440
 """All of the first section; below Swift's data panel it fits a screen of 900 px. The rest is scrolled."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenSection:
+    """Name of the section that is open."""
+
+    name: str = "partial_scan"
 
 
 class AdaptiveScanPanel(Panel.Panel):
@@ -32,6 +43,7 @@ class AdaptiveScanPanel(Panel.Panel):
         partial_scan: what its section for partial scans shows and does.
         alignment: what its section for the alignment of the bright-field disk shows and does.
         ptychography: what its section for adaptive ptychography shows and does.
+        sections: all of them, one of which is open.
     """
 
     def __init__(
@@ -57,13 +69,16 @@ class AdaptiveScanPanel(Panel.Panel):
             lambda: self.partial_scan.settings.beam_settings(),
         )
         self.alignment.is_visible = self.ptychography.is_visible = self.partial_scan.is_visible
-        sections = [
-            PartialScanSection(self.partial_scan),
-            AlignmentSection(self.alignment),
-            PtychographySection(self.ptychography),
-        ]
+        self.sections = Sections(
+            {
+                "partial_scan": PartialScanSection(self.partial_scan),
+                "alignment": AlignmentSection(self.alignment),
+                "ptychography": PtychographySection(self.ptychography),
+            },
+            SectionStore(folders.configuration, "open_section", OpenSection()),
+        )
         self.widget = Declarative.DeclarativeWidget(
-            document_controller.ui, document_controller.event_loop, _Sections(sections)
+            document_controller.ui, document_controller.event_loop, self.sections
         )
         self._end_scan_before(document_controller)
 
@@ -85,35 +100,69 @@ class AdaptiveScanPanel(Panel.Panel):
             self.show()
 
 
-class _Sections(Declarative.Handler):
-    """One section below the other."""
+class _Fold(Observable.Observable):
+    """Whether a section is open; observable."""
 
-    expanded = True
-
-    def __init__(self, sections: list[typing.Any]) -> None:
+    def __init__(self, changed: collections.abc.Callable[[_Fold], None]) -> None:
         super().__init__()
-        self._sections = {f"section-{index}": section for index, section in enumerate(sections)}
+        self._is_open = False
+        self._changed = changed
+
+    @property
+    def is_open(self) -> bool:
+        """Also what the operator clicks."""
+        return self._is_open
+
+    @is_open.setter
+    def is_open(self, is_open: bool) -> None:
+        if is_open != self._is_open:
+            self._is_open = is_open
+            self.notify_property_changed("is_open")
+            self._changed(self)
+
+
+class Sections(Declarative.Handler):
+    """One section below the other, of which one is open: more than that is too high for most screens.
+
+    Args:
+        sections: by name.
+        store: remembers which one is open.
+    """
+
+    def __init__(self, sections: dict[str, typing.Any], store: SectionStore[OpenSection]) -> None:
+        super().__init__()
+        self._sections = sections
+        self._store = store
+        self.folds = {name: _Fold(self._fold_changed) for name in sections}
         u = Declarative.DeclarativeUI()
+        parts = []
+        for name, section in sections.items():
+            setattr(self, f"fold_{name}", self.folds[name])
+            instance = u.create_component_instance(identifier=name)
+            parts.append(u.create_section(instance, title=section.title, expanded=f"@binding(fold_{name}.is_open)"))
         self.ui_view = u.create_scroll_area(
-            u.create_column(
-                *(
-                    u.create_section(
-                        u.create_component_instance(identifier=identifier), title=section.title, expanded="expanded"
-                    )
-                    for identifier, section in self._sections.items()
-                ),
-                u.create_stretch(),
-                margin=8,
-                spacing=8,
-            ),
+            u.create_column(*parts, u.create_stretch(), margin=8, spacing=8),
             horizontal_scroll_bar_policy="off",
             min_width=_WIDTH,
             min_height=_LEAST_HEIGHT,
         )
+        self.open(store.load().name)
+
+    def open(self, name: str) -> None:
+        """Open a section, which closes the others."""
+        self.folds.get(name, next(iter(self.folds.values()))).is_open = True
 
     def create_handler(self, component_id: str, **kwargs: typing.Any) -> typing.Any:
         """Called by Swift for each section."""
         return self._sections[component_id]
+
+    def _fold_changed(self, changed: _Fold) -> None:
+        if changed.is_open:
+            for name, fold in self.folds.items():
+                if fold is changed:
+                    self._store.save(OpenSection(name))
+                else:
+                    fold.is_open = False
 
 
 def folders_of(document_controller: DocumentController.DocumentController) -> Folders:

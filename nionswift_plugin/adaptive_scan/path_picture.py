@@ -21,19 +21,28 @@ class PathPicture:
         size_px: region (height, width) in px.
         probes: expected number of probes; the last of them has the last colour.
         colours: look-up table (256, 3), uint8, in the order of the bytes of the picture.
+        radius_px: of the dot of a probe, in px of the picture; by default a quarter of a pixel of the region.
 
     Attributes:
         scale: px of the picture for one px of the region.
         image: (height, width, 3), uint8; black where the probe has not been.
     """
 
-    def __init__(self, size_px: Size, probes: int, colours: npt.NDArray[np.uint8]) -> None:
-        self.scale = max(1, math.ceil(_SMALLEST_SIDE_PX / max(size_px)))
+    def __init__(
+        self, size_px: Size, probes: int, colours: npt.NDArray[np.uint8], radius_px: int | None = None
+    ) -> None:
+        self.scale = self.scale_of(size_px)
         self.image = np.zeros((size_px[0] * self.scale, size_px[1] * self.scale, 3), dtype=np.uint8)
         self._probes = probes
+        self._radius_px = self.scale // 4 if radius_px is None else radius_px
         self._colours = colours
         self._drawn = 0
         self._order = 0
+
+    @staticmethod
+    def scale_of(size_px: Size) -> int:
+        """The scale of a picture of a region of this size."""
+        return max(1, math.ceil(_SMALLEST_SIDE_PX / max(size_px)))
 
     def draw(self, actions: collections.abc.Sequence[Action]) -> bool:
         """Add the actions that are new since the last call; whether there were any."""
@@ -42,7 +51,7 @@ class PathPicture:
             positions = action.positions
             if isinstance(action, Segment):
                 self._dots(_line(positions, 0.5 / self.scale), len(positions), radius=0)
-            self._dots(positions, len(positions), radius=self.scale // 4)
+            self._dots(positions, len(positions), radius=self._radius_px)
             self._order += len(positions)
         self._drawn += len(new)
         return bool(new)

@@ -4,6 +4,7 @@ known, the Fourier ring correlation with it."""
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import typing
 
@@ -34,6 +35,10 @@ from nionswift_plugin.adaptive_scan.data_items import (
 from nionswift_plugin.adaptive_scan.path_graphics import path_colours
 from nionswift_plugin.adaptive_scan.path_picture import PathPicture
 from nionswift_plugin.adaptive_scan.ptychography_preparation import PreparedPtychography
+
+_DOT = 0.12
+"""Radius of the dot of a position over the mean distance of positions."""
+_LARGEST_DOT_PX = 4
 
 PHASE, AMPLITUDE, POSITIONS, FRC = "phase", "amplitude", "positions", "FRC"
 """What a scan shows, in the order in which it takes free display panels."""
@@ -187,7 +192,11 @@ def positions_picture(
     Returns:
         The picture (height, width, 3), uint8, in the order of Swift's bytes, and its scale.
     """
-    drawn = PathPicture((phase.shape[0], phase.shape[1]), planned, path_colours())
+    size = int(phase.shape[0]), int(phase.shape[1])
+    spacing_px = PathPicture.scale_of(size) * math.sqrt(phase.size / planned)
+    drawn = PathPicture(
+        size, planned, path_colours(), radius_px=round(min(max(_DOT * spacing_px, 1.0), _LARGEST_DOT_PX))
+    )
     drawn.draw([Positions(positions_px)])
     low, high = np.percentile(phase, [1, 99])
     # Half of the brightness is left to the positions.

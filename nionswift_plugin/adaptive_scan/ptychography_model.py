@@ -197,7 +197,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
 
 
 def prediction_line(prepared: PreparedPtychography, exposed_share: float | None = None) -> str:
-    """What a scan will take, and how its positions lie, in two lines.
+    """What a scan will take, and how its positions lie, in three lines.
 
     ``exposed_share`` is the time for which the beam was on in an earlier scan of this kind, over its exposures.
     """
@@ -211,9 +211,9 @@ def prediction_line(prepared: PreparedPtychography, exposed_share: float | None 
     probe_A = probe_diameter_A(plan, prepared.defocus_nm)
     return (
         f"{plan.positions} patterns of {setup.exposure_us / 1e3:.3g} ms on "
-        f"{height:.3g} \N{MULTIPLICATION SIGN} {width:.3g} nm, {spacing_A(plan):.2g} \N{ANGSTROM SIGN} apart; "
-        f"probe {probe_A:.2g} \N{ANGSTROM SIGN}\n"
-        f"{dose}{beam}, exposures {time_text(prepared.exposures_s)}"
+        f"{height:.3g} \N{MULTIPLICATION SIGN} {width:.3g} nm: {time_text(prepared.exposures_s)}\n"
+        f"{spacing_A(plan):.2g} \N{ANGSTROM SIGN} apart, probe {probe_A:.2g} \N{ANGSTROM SIGN}\n"
+        f"{dose}{beam}"
     )
 
 

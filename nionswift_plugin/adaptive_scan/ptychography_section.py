@@ -57,13 +57,17 @@ class PtychographySection(Declarative.Handler):
             row(
                 _("Exposure"),
                 _field("model.exposure_text", _("Swift's"), _("Of a pattern, in ms; empty takes the camera's")),
-                label(_("ms"), width=24),
-                second(_("Defocus (nm)")),
+                label(_("ms")),
+                u.create_stretch(),
+            ),
+            row(
+                _("Defocus"),
                 _field(
                     "model.defocus_text",
                     _("as it is"),
                     _("Underfocus in nm, unless the policy chooses it; empty leaves it as it is"),
                 ),
+                label(_("nm")),
                 u.create_stretch(),
             ),
             row(

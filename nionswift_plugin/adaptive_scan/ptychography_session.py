@@ -178,5 +178,5 @@ def result_line(outcome: PtychographyOutcome) -> str:
     truth = ""
     if outcome.similarity is not None and outcome.resolution_A is not None:
         truth = f"; SSIM {outcome.similarity:.3f} and {outcome.resolution_A:.2f} \N{ANGSTROM SIGN} against the truth"
-    file = "" if outcome.file is None else f"\nPatterns: {outcome.file}"
+    file = "" if outcome.file is None else f"\nPatterns: {outcome.file.name}"
     return f"{beginning}{taken}{truth}.{file}"

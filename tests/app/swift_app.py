@@ -209,6 +209,13 @@ class SwiftApp:
         self._xdotool("type", "--delay", "20", text)
         self._keys("Return")
 
+    def open_section(self, title: str, content: str, place: str) -> None:
+        """Open a section of a panel, unless it is; ``content`` is a text in it."""
+        label = wait_for(lambda: self.find(title, place), f"the section {title!r}")
+        if self.find(content, place) is None:
+            self._click_at((label.rectangle[0] - 10, label.centre[1]))
+            wait_for(lambda: self.find(content, place), f"the section {title!r} to open")
+
     def choose(self, combo_box: Widget, item: str) -> None:
         """Choose an item from a combo box with the mouse and the keyboard."""
         assert combo_box.items is not None, f"no combo box: {combo_box}"

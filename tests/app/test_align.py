@@ -40,13 +40,6 @@ def prepare(home: SwiftHome, exposure_ms: float = 20.0) -> None:
     (folder / f"{CAMERA}_config.json").write_text(json.dumps(settings), "utf-8")
 
 
-def collapse_partial_scan(swift: SwiftApp) -> None:
-    """Make room for the section of the alignment."""
-    title = wait_for(lambda: swift.find("Partial Scan", PANEL), "the panel")
-    swift._click_at((title.rectangle[0] - 10, title.centre[1]))
-    wait_for(lambda: swift.find("Generator", PANEL) is None, "the section to be collapsed")
-
-
 def status(swift: SwiftApp, beginning: str) -> str | None:
     """The text of the panel that begins like this."""
     found = (w.text for w in swift.widgets(PANEL) if w.text and w.text.startswith(beginning))
@@ -59,7 +52,7 @@ def test_a_click_centres_the_disk_in_world_b(
     monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "B")
     prepare(home)
     with make_swift() as swift:
-        collapse_partial_scan(swift)
+        swift.open_section("Align BF Disk", "Control", PANEL)
         swift.screenshot("before")
         seconds = []
         while not seconds or (seconds[-1] >= 2.0 and len(seconds) < 3):  # other programs may be busy
@@ -89,7 +82,7 @@ def test_quitting_while_the_disk_is_kept_centred(
     monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "A")
     prepare(home)
     with make_swift() as swift:
-        collapse_partial_scan(swift)
+        swift.open_section("Align BF Disk", "Control", PANEL)
         swift._click_at(wait_for(lambda: swift.find("Continuous", PANEL), "the check box").centre)
         swift.click("Align", PANEL)
         wait_for(lambda: status(swift, "On target: "), "the disk to be centred")
@@ -98,7 +91,7 @@ def test_quitting_while_the_disk_is_kept_centred(
     # Leaving the context has quit Swift and looked for a traceback.
     assert any(item.title == TITLE and item.data is not None for item in read_project(home))
     with make_swift() as swift:
-        collapse_partial_scan(swift)
+        swift.open_section("Align BF Disk", "Control", PANEL)
         box = wait_for(lambda: swift.find("Continuous", PANEL), "the check box")
         assert box.checked
         swift.choose(swift.beside("Target", PANEL, "ComboBoxWidget"), "Centre of a detector")
@@ -114,7 +107,7 @@ def test_quitting_in_the_middle_puts_the_shift_back(
     monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "B")
     prepare(home, exposure_ms=700.0)
     with make_swift() as swift:
-        collapse_partial_scan(swift)
+        swift.open_section("Align BF Disk", "Control", PANEL)
         swift.click("Align", PANEL)
         wait_for(lambda: status(swift, "Moving: "), "the first move")
     assert "putting the shift back to (0.0, 0.0)" in swift.log
