@@ -11,6 +11,9 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ports import ScannerSetup
 from adaptive_core.static_path import DEFAULT_SPACING_PX
 
+LONGEST_DWELL_US = 1e7
+"""Longer than any detector integrates; a longer one is a slip of the pen, and a scan that could not be waited for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
@@ -66,6 +69,10 @@ class ScanPlan:
             raise InvalidInputError(f"The probe spacing must be positive, not {self.probe_spacing_px} px.")
         if not (math.isfinite(self.setup.dwell_us) and self.setup.dwell_us > 0):
             raise InvalidInputError(f"The dwell time must be positive, not {self.setup.dwell_us} us.")
+        if self.setup.dwell_us > LONGEST_DWELL_US:
+            raise InvalidInputError(
+                f"The dwell time must be at most {LONGEST_DWELL_US / 1e6:g} s, not {self.setup.dwell_us / 1e6:g} s."
+            )
         if self.budget.coverage is not None and self.budget.coverage > 1:
             raise InvalidInputError(f"A coverage is at most 1 (every pixel once), not {self.budget.coverage}.")
         if self.budget.dose_e_per_A2 is not None and self.dose_of_probes(1) is None:

@@ -157,13 +157,7 @@ class ScanRun:
         self._prepared = prepared = self._prepare()
         if self._aborted.is_set():
             return Outcome(None, FinishReason.CANCELLED)
-        journal = prepared.new_journal(self._journals)
-        try:
-            episode = prepared.episode(journal)
-        except BaseException:
-            journal.close(FinishReason.FAILED)
-            journal.path.unlink(missing_ok=True)
-            raise
+        episode, journal = prepared.begin(self._journals)
         self._listener.started(prepared, episode.scan, journal.path)
         meter = _Meter(episode)
         error: str | None = None

@@ -11,6 +11,7 @@ from nion.instrumentation import scan_base
 
 from adaptive_core.choices import default_choice
 from adaptive_core.errors import InvalidInputError, JournalError
+from adaptive_core.finish_reason import FinishReason
 from adaptive_core.journal import JournalWriter, ModelRecord
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan import Budget, Episode, Generator, PartialImage, Policy, ScanPlan, catalogue
@@ -117,13 +118,17 @@ class PreparedScan:
             probes * setup.dwell_us * 1e-6,
         )
 
-    def new_journal(self, folder: pathlib.Path) -> JournalWriter:
-        """A journal of this run in a new file of the folder. Raises JournalError."""
-        return begin_journal(new_path(folder, "Adaptive Scan"), self.plan, self.models.policy, self.models.generator)
-
-    def episode(self, journal: JournalWriter | None) -> Episode:
-        """The run."""
-        return Episode(self.scanner, self.models.policy, self.models.generator, self.plan, journal, self.earlier)
+    def begin(self, folder: pathlib.Path) -> tuple[Episode, JournalWriter]:
+        """The run, and its journal in a new file of the folder; no file if it cannot begin. Raises JournalError."""
+        models = self.models
+        journal = begin_journal(new_path(folder, "Adaptive Scan"), self.plan, models.policy, models.generator)
+        try:
+            episode = Episode(self.scanner, models.policy, models.generator, self.plan, journal, self.earlier)
+        except BaseException:
+            journal.close(FinishReason.FAILED)
+            journal.path.unlink(missing_ok=True)
+            raise
+        return episode, journal
 
 
 def prepare(

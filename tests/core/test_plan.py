@@ -66,6 +66,7 @@ def test_a_plan_survives_json():
         (lambda: ScanPlan(setup(beam_current_pa=None), Budget(dose_e_per_A2=5.0)), "known beam current"),
         (lambda: ScanPlan(setup(pixel_size_nm=None), Budget(dose_e_per_A2=5.0)), "known beam current"),
         (lambda: ScanPlan(setup(dwell_us=0.0), Budget(segments=1)), "dwell time must be positive"),
+        (lambda: ScanPlan(setup(dwell_us=1e12), Budget(segments=1)), "at most 10 s, not 1e[+]06 s"),
         (lambda: ScanPlan(setup(size_px=(4, 96)), Budget(segments=1)), "8 to 8192 px"),
         (lambda: ScanPlan(setup(), Budget(segments=1), probes_per_segment=1), "at least 2 probes"),
         (lambda: ScanPlan(setup(), Budget(segments=1), probe_spacing_px=0), "spacing must be positive"),

@@ -65,9 +65,10 @@ def test_a_scan_of_an_image_file(run_command: Run, tmp_path: pathlib.Path) -> No
 @pytest.mark.usefixtures("swift_both")
 def test_without_a_pixel_size_the_dose_is_unknown(run_command: Run, tmp_path: pathlib.Path) -> None:
     words = ("scan", "--specimen", image_file(tmp_path), *SPIRAL, "--json")
-    outcome = run_command(*words, "--segments", "3")
+    outcome = run_command(*words, "--segments", "3", "--out", tmp_path / "out")
     assert outcome.status == 0
     assert outcome.report["dose_e_per_A2"] is None
+    assert "unknown dose" in run_command("replay", tmp_path / "out").lines[1]
     outcome = run_command(*words, "--dose", "10")
     assert outcome.status == 2
     assert "--pixel-size" in outcome.errors[0]

@@ -104,7 +104,7 @@ def _report(found: FoundScan, outcome: Outcome, home: SwiftHome, seconds: float)
         actions=scan.actions,
         estimate=outcome.estimate,
         truth=truth,
-        pixel_size_nm=setup.pixel_size_nm if found.calibrated else None,
+        pixel_size_nm=setup.pixel_size_nm,
         caption=report.lines(),
     )
     return [*report.lines(), f"Journal: {journal}", f"Picture: {picture}"]

@@ -59,8 +59,7 @@ def make_folder(folder: pathlib.Path) -> pathlib.Path:
 def run_scan(found: FoundScan, out: pathlib.Path, *, with_picture: bool) -> tuple[ScanReport, AdaptiveScanError | None]:
     """Carry out a scan and write its journal and picture; the report, and why it failed if it did."""
     prepared = found.prepared
-    journal = prepared.new_journal(out)
-    episode = prepared.episode(journal)
+    episode, journal = prepared.begin(out)
     latencies = Latencies()
     failure: AdaptiveScanError | None = None
     begin = time.perf_counter()
@@ -90,7 +89,7 @@ def run_scan(found: FoundScan, out: pathlib.Path, *, with_picture: bool) -> tupl
             actions=episode.scan.actions,
             estimate=episode.estimate,
             truth=truth,
-            pixel_size_nm=prepared.plan.setup.pixel_size_nm if found.calibrated else None,
+            pixel_size_nm=prepared.plan.setup.pixel_size_nm,
             caption=report.lines(),
         )
     return report, failure

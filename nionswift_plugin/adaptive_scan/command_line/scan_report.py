@@ -106,7 +106,7 @@ def scan_report(
         size_px=scan.size_px,
         probes=scan.probes,
         coverage=scan.coverage,
-        dose_e_per_A2=dose_e_per_A2 if found.calibrated else None,
+        dose_e_per_A2=dose_e_per_A2,
         latency_ms=latencies.medians_ms,
         seconds=seconds,
         finish_reason=str(finish_reason),

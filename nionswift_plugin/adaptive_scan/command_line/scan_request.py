@@ -103,12 +103,10 @@ class FoundScan:
     Attributes:
         prepared: the scan.
         specimen: what is known of the specimen behind a simulated device; None behind others.
-        calibrated: whether the size of what is scanned is known, and with it the dose.
     """
 
     prepared: PreparedScan
     specimen: SimulatedSpecimen | None
-    calibrated: bool
 
     def truth(self) -> ImageArray | None:
         """The live channel without noise, shape (height, width); None where it is not known."""
@@ -129,7 +127,12 @@ def find_scan(request: ScanRequest, models: Models) -> FoundScan:
     if request.settings.budget is BudgetKind.DOSE and not calibrated:
         raise InvalidInputError(f"The dose on {request.specimen} is unknown without its pixel size; use --pixel-size.")
     prepared = prepare(request.settings, source, Place(source.get_current_frame_parameters()), models)
-    return FoundScan(prepared, specimen, calibrated)
+    if not calibrated:
+        # The scan has a size all the same; what it shows, and so its dose, has none.
+        setup = dataclasses.replace(prepared.plan.setup, pixel_size_nm=None)
+        prepared.scanner.setup = setup
+        prepared = dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, setup=setup))
+    return FoundScan(prepared, specimen)
 
 
 def _find_source(device_id: str | None) -> scan_base.ScanHardwareSource:
