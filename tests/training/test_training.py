@@ -1,7 +1,6 @@
 """Each algorithm with a tiny budget: it learns, resumes, refuses what it must, and exports what it trained."""
 
 import dataclasses
-import json
 
 import numpy as np
 import onnxruntime
@@ -11,10 +10,14 @@ from tiny_config import TINY
 
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
+from adaptive_core.partial_scan.generator import OnnxGenerator
+from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.training import partial_scan
+from adaptive_core.training.export import read_weights, to_onnx, with_half_weights
 from adaptive_core.training.partial_scan import evaluate, generator, path_gradient
 from adaptive_core.training.partial_scan.data import Recipe, TruthSource, partial_batch
 from adaptive_core.training.partial_scan.generator import GeneratorConfig, generator_from_onnx
+from adaptive_core.training.partial_scan.images import load_images
 from adaptive_core.training.partial_scan.networks import Generator, MultigridFill, SpectralGate
 from adaptive_core.training.partial_scan.path_gradient import PathGradientConfig
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
@@ -82,19 +85,23 @@ def test_exported_generator_equals_the_network(size_px, tiny_generator):
     np.testing.assert_allclose(log_variance, expected[1], atol=1e-4)
 
 
-def test_half_weights_are_nearly_the_weights(tiny_generator):
-    network = generator_from_onnx(tiny_generator)
+def test_half_weights_are_nearly_the_weights(tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Linear(100, 200)
+    x = torch.randn(3, 100)
+    whole = to_onnx(network, {"x": x}, ("y",))
+    half = with_half_weights(whole)
+    assert len(half) < 0.55 * len(whole)
+    (y,) = _run(half, {"x": x.numpy()})
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.01 * torch.randn_like(parameter))
-    partial = _random_partial((96, 96))
-    model = generator.export(network)
-    assert len(model) < 0.65 * sum(4 * parameter.numel() for parameter in network.parameters()) + 60_000
-    with torch.no_grad():
-        expected = network(torch.from_numpy(partial))
-    for found, wanted in zip(_run(model, {"partial": partial}), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, atol=5e-3)
-        assert not np.array_equal(found, wanted)
+        np.testing.assert_allclose(y, network(x), atol=2e-3)
+        assert not np.array_equal(y, network(x))
+    (tmp_path / "half.onnx").write_bytes(half)
+    weights = {tuple(tensor.shape): tensor for tensor in read_weights(tmp_path / "half.onnx").values()}
+    assert weights[200,].dtype == torch.float32
+    assert torch.equal(weights[200,], network.bias)  # small tensors stay whole
+    weight = next(tensor for tensor in weights.values() if tensor.ndim == 2)
+    assert sorted(weight.shape) == [100, 200]
 
 
 def test_exported_policy_equals_the_network():
@@ -190,12 +197,12 @@ def test_spectral_gate_is_a_gated_fourier_transform(size_px):
         np.testing.assert_allclose(gate(x), expected, atol=1e-4)
 
 
-def test_evaluation_prints_json(tmp_path, image_folder, tiny_generator, capsys):
+def test_policies_are_scored_beside_static_paths(tmp_path, image_folder, tiny_generator):
     policy = tmp_path / "policy.onnx"
     policy.write_bytes(path_gradient.export_model(RecurrentPolicy(), {}))
-    arguments = ["--images", str(image_folder), "--generator", str(tiny_generator), "--policy", str(policy)]
-    evaluate.main([*arguments, "--sizes", "96", "--crops", "2"])
-    result = json.loads(capsys.readouterr().out)["results"][0]
-    assert result["probes"] == 400
-    assert set(result["mse"]) == {*evaluate.STATIC_PATHS, "policy", "policy_of_another"}
-    assert all(np.isfinite(value) for value in result["mse"].values())
+    models = (LoadedModel(path.read_bytes(), path) for path in (policy, tiny_generator))
+    walker, completion = OnnxPolicy(next(models)), OnnxGenerator(next(models))
+    (score,) = evaluate.policy_scores(walker, completion, load_images(image_folder, "validation"), 2)
+    assert score["probes"] == 400
+    assert set(score["baselines"]) == {*evaluate.STATIC_PATHS, "policy_of_another"}
+    assert all(np.isfinite(value) for value in (score["value"], *score["baselines"].values()))
