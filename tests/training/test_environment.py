@@ -7,6 +7,8 @@ import torch
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.partial_scan.partial_image import PartialImage
+from adaptive_core.scan_path import Positions
 from adaptive_core.training.partial_scan import evaluate, paths
 from adaptive_core.training.partial_scan.environment import reflected, rollout, standardisation
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
@@ -55,8 +57,8 @@ def test_reflection_is_that_of_the_numpy_paths():
 def test_standardisation_is_that_of_the_product():
     rng = np.random.default_rng(1)
     for values in (rng.normal(3, 2, 50), np.full(50, 0.25), np.zeros(20)):
-        scan = evaluate.PartialImage((10, 10))
-        scan.add(evaluate.Positions(rng.uniform(0, 10, (len(values), 2))), values.astype(np.float32)[None])
+        scan = PartialImage((10, 10))
+        scan.add(Positions(rng.uniform(0, 10, (len(values), 2))), values.astype(np.float32)[None])
         mean, sd = standardisation(torch.from_numpy(values).float()[None])
         np.testing.assert_allclose([float(mean), float(sd)], scan.scale(), rtol=1e-4, atol=1e-6)
 
