@@ -89,18 +89,22 @@ class TwoInARow:
         return settled
 
 
-DOUBT_LIMIT = 0.46
+DOUBT_LIMIT = 0.48
 DOUBT_GROWTH = 0.04
 PATIENCE = 10
 LARGEST_DOUBT = 0.85
 """A learned policy that says how sure it is stops when it expects an rms distance within this part of the tolerance;
 after ``PATIENCE`` frames it is content with ``DOUBT_GROWTH`` more a frame: a bad instrument gets no better."""
+EARLY_FRAMES, EARLY_DOUBT = 5, 0.34
+"""An instrument that is found so soon is a good one, on which another frame makes the disk better centred."""
 SEEN = 0.75
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
 
 def doubt_limit(frames: int) -> float:
     """Largest expected rms distance, in tolerances, with which a policy stops after this number of frames."""
+    if frames <= EARLY_FRAMES:
+        return EARLY_DOUBT
     return min(DOUBT_LIMIT + DOUBT_GROWTH * max(0, frames - PATIENCE), LARGEST_DOUBT)
 
 

@@ -37,11 +37,11 @@ RADIUS_PX = 30.0
 """Of the disk, in px of the frame."""
 _SCENES = ("vacuum", "specimen", "hot pixels", "gain gradient", "readout noise")
 NOISE_OF_ONE_ELECTRON_PX = {
-    "vacuum": 18.0,
+    "vacuum": 14.0,
     "specimen": 29.0,
-    "hot pixels": 20.0,
-    "gain gradient": 19.0,
-    "readout noise": 19.0,
+    "hot pixels": 14.5,
+    "gain gradient": 14.0,
+    "readout noise": 14.5,
 }
 """The centre of a disk of N electrons is found to this number of camera px over the root of N, each axis (measured)."""
 CONTROL_PER_UNIT = 0.01

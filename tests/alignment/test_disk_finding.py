@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from adaptive_core.alignment.circle_fit import fit_circle
 from adaptive_core.alignment.disk_benchmark import DISK_CASES, RADIUS_PX, draw_frames, run_disk_benchmark
 from adaptive_core.alignment.disk_finding import (
     BEAM_SCORE,
@@ -18,6 +19,7 @@ from adaptive_core.alignment.disk_finding import (
     estimate_radius,
     find_disk,
 )
+from adaptive_core.alignment.rim_fit import refine_circle
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.simulation.disk_image import DiskCameraModel, expose, render_disk
 
@@ -43,6 +45,22 @@ def errors(case: str, count: int, **options) -> np.ndarray:
 @pytest.mark.parametrize("case", [name for name in DISK_CASES if "e/px" not in name and name != "thick sample"])
 def test_rms_error_at_ten_electrons_a_px(case: str) -> None:
     assert np.sqrt(np.mean(errors(case, 25) ** 2)) <= 0.15
+
+
+def test_a_plain_rim_is_fitted_close_to_the_limit_of_its_noise() -> None:
+    """The Cramer-Rao bound of the radial error is 0.05 px: one electron a count, a logistic rim, a known background."""
+    assert np.sqrt(np.mean(errors("background", 40) ** 2)) < 0.07
+    assert np.sqrt(np.mean(errors("background, 1 e/px", 40) ** 2)) < 0.24
+
+
+def test_a_disk_with_contrast_of_its_own_is_left_to_the_robust_fit() -> None:
+    for case, expected in (("background", 1.0), ("sample", 0.0)):
+        refined = []
+        for frame, centre in frames(case, 10):
+            circle = fit_circle(frame, centre, RADIUS)
+            assert circle is not None
+            refined.append(refine_circle(frame, circle) is not None)
+        assert np.mean(refined) == pytest.approx(expected, abs=0.11)
 
 
 def test_median_error_on_a_thick_sample() -> None:

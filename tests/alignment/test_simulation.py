@@ -148,6 +148,19 @@ def test_the_disk_holds_the_electrons_of_the_beam() -> None:
     assert (frame * columns).sum() / frame.sum() == pytest.approx(300.0, abs=0.3)
 
 
+@pytest.mark.parametrize("electrons", [0.5, 4.0, 40.0])
+def test_counts_are_poisson_distributed_however_they_are_drawn(electrons: float) -> None:
+    camera = DiskCameraModel(size_px=(96, 128), gain_gradient=(0.2, 0.3), background=0.05)
+    mean = electrons * expected_disk((40.0, 70.0), 20.0, camera)
+    rng, repeats = np.random.default_rng(3), 300
+    frames = np.array([expose(mean, 1.0, camera, rng) for _ in range(repeats)], dtype=np.float64)
+    normalised = (frames.mean(0) - mean) / np.sqrt(mean / repeats)
+    assert normalised.mean() == pytest.approx(0.0, abs=0.05)
+    assert normalised.std() == pytest.approx(1.0, abs=0.05)
+    assert (frames.var(0, ddof=1) / mean).mean() == pytest.approx(1.0, abs=0.02)
+    assert np.corrcoef(frames[:, 40, 70], frames[:, 41, 70])[0, 1] == pytest.approx(0.0, abs=0.25)
+
+
 def test_camera_length_and_convergence_set_the_radius() -> None:
     assert disk_radius_px(convergence_mrad=24.0, mrad_per_px=0.4) == pytest.approx(60.0)
     with pytest.raises(InvalidInputError):

@@ -1,13 +1,23 @@
-"""Writes alignment policies as ONNX files with their cards."""
+"""Writes alignment policies as ONNX files with their cards.
+
+    python -m adaptive_core.training.alignment.export MODEL BENCHMARK...
+
+puts the figures of benchmarks (the output of ``adaptive-scan benchmark alignment --json``, a file each) onto the card.
+"""
 
 from __future__ import annotations
 
+import collections.abc
+import dataclasses
+import json
 import pathlib
+import sys
 import tempfile
+import typing
 
 import torch
 
-from adaptive_core.model_card import ModelCard, write_card
+from adaptive_core.model_card import ModelCard, read_card, write_card
 
 
 def export_policy(
@@ -27,3 +37,23 @@ def export_policy(
         model = plain.read_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(write_card(model, card))
+
+
+def add_scores(path: pathlib.Path, benchmarks: collections.abc.Sequence[dict[str, typing.Any]]) -> None:
+    """Replace the scores on a model's card by its rows in benchmarks, with the other policies' rows beside them."""
+    model = path.read_bytes()
+    card = read_card(model)
+    scores = []
+    for figures in benchmarks:
+        rows = {row["policy"]: row for row in figures["policies"]}
+        own = rows.pop(card.name)
+        dataset = f"world {figures['world']}, {figures['trials']} rendered trials, seed {figures['seed']}"
+        for metric in ("frames_mean", "frames_p95", "success", "off_screen", "rms_px"):
+            others = {name: row[metric] for name, row in rows.items()}
+            score = {"dataset": dataset, "metric": metric, "value": own[metric]}
+            scores.append(score | ({"baselines": others} if others else {}))
+    path.write_bytes(write_card(model, dataclasses.replace(card, scores=tuple(scores))))
+
+
+if __name__ == "__main__":
+    add_scores(pathlib.Path(sys.argv[1]), [json.loads(pathlib.Path(name).read_text()) for name in sys.argv[2:]])
