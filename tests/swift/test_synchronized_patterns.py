@@ -15,9 +15,7 @@ from adaptive_core.scan_path import Point
 
 @pytest.mark.parametrize("document", ["swift_simulator", "swift_both"])
 @pytest.mark.parametrize("rotation_rad", [0.0, 0.3])
-def test_every_position_has_its_own_pattern(
-    document: str, rotation_rad: float, request: pytest.FixtureRequest
-) -> None:
+def test_every_position_has_its_own_pattern(document: str, rotation_rad: float, request: pytest.FixtureRequest) -> None:
     swift: Swift = request.getfixturevalue(document)
     put_in(swift)
     assert swift.simulator is not None
