@@ -135,15 +135,15 @@ def test_the_shipped_models_have_cards_with_scores() -> None:
         assert entry.card.training
 
 
-def test_a_step_of_the_hybrid_policy_is_quick() -> None:
+def test_a_step_of_the_hybrid_policy_takes_half_a_millisecond() -> None:
     run = menu.find_policy().start()
     durations = []
-    for _ in range(200):
+    for _ in range(400):
         began = time.thread_time()
         run.decide(sight((100.0, 50.0)))
         durations.append(time.thread_time() - began)
-    # 0.4 ms on an idle core; the limit leaves room for a busy computer.
-    assert np.quantile(durations, 0.2) < 2e-3
+    # The least is what a core takes that nothing else disturbs.
+    assert min(durations) < 0.5e-3
 
 
 def test_a_model_of_another_kind_is_refused() -> None:
