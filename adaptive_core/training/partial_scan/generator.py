@@ -362,7 +362,8 @@ def _export(
         walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]
     else:
         walks = [random_path(truth, dataclasses.replace(MIXTURES[config.paths], whole=1.0), rng) for truth in truths]
-    draw_examples(run.path / "examples.png", fitted.network, truths, walks)
+    dose = 10.0 if config.paths == "raster" else None
+    draw_examples(run.path / "examples.png", fitted.network, truths, walks, dose)
     path = run.path / f"{product.file_name}.onnx"
     write_model(path, model_card.write_card(export(fitted.network), card))
     return path
