@@ -45,12 +45,17 @@ class Tuned:
 
 
 TUNED: collections.abc.Mapping[tuple[str, float], Tuned] = {
-    ("mos2", 0.1): Tuned(120.0, 62, 5),
-    ("mos2", 1.0): Tuned(120.0, 62, 8),
-    ("dwcnt", 0.1): Tuned(90.0, 420, 10),
-    ("dwcnt", 1.0): Tuned(90.0, 420, 10),
+    ("mos2", 0.1): Tuned(120.0, 250, 20),
+    ("mos2", 1.0): Tuned(120.0, 125, 14),
+    ("dwcnt", 0.1): Tuned(60.0, 420, 10),
+    ("dwcnt", 1.0): Tuned(60.0, 420, 16),
 }
-"""By specimen and dose, as :func:`tune` found them for the sparse grid."""
+"""By specimen and dose, the best that was tried for the sparse grid on regions for tuning.
+
+MoS2: defoci from 100 to 140 A and seven pairs of batch and epochs, one to four regions; the nanotube: 60 to 120 A and
+twelve pairs at the papers' dose, one to two regions, and no trial of the reconstruction at a tenth of it. :func:`tune`
+searches wider.
+"""
 TUNED_APART: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
 """By specimen, dose and position set, where it found something else that is better for another set."""
 TUNING_SEED = 900_000
