@@ -24,14 +24,7 @@ import numpy as np
 
 from adaptive_core.alignment import disk_finding
 from adaptive_core.alignment.disk_finding import DiskMeasurement, DiskState, TrackingWindow
-from adaptive_core.alignment.policy import (
-    NOMINAL_GAIN_PX,
-    SCREEN_PX,
-    AlignmentPolicy,
-    Decision,
-    FloatArray,
-    Sight,
-)
+from adaptive_core.alignment.policy import NOMINAL_GAIN_PX, SCREEN_PX, AlignmentPolicy, Decision, FloatArray, Sight
 from adaptive_core.errors import AdaptiveScanError, InvalidInputError
 from adaptive_core.ports import DiffractionShift, DiskCamera, ImageArray
 
