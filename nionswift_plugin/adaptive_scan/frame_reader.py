@@ -18,11 +18,11 @@ _POLL_S = 0.0002
 """How often a device that is not ready is asked again."""
 
 Frame = npt.NDArray[np.float32]
-"""Values of one row, shape (channels, probes), float32."""
+"""Values of one row, shape (channels, probes), or of a raster, (channels, rows, columns); float32."""
 
 
 class FrameReader:
-    """Has a scan device scan frames of one row.
+    """Has a scan device scan frames.
 
     Args:
         source: the scan device as Swift knows it.
@@ -43,8 +43,8 @@ class FrameReader:
         """What is raised once the scan was stopped."""
         return ScanCancelledError(f"The scan on {self._device_id} was cancelled.")
 
-    def read(self, beam: Beam, parameters: scan_base.ScanFrameParameters, probes: int) -> Frame:
-        """Set up, start and read one frame of ``probes`` positions.
+    def read(self, beam: Beam, parameters: scan_base.ScanFrameParameters, shape: tuple[int, int]) -> Frame:
+        """Set up, start and read one frame of ``shape``; values (channels, rows, columns).
 
         The beam is ready for it no longer than needed.
         """
@@ -57,12 +57,17 @@ class FrameReader:
             self._raise_if_cancelled()
         device.set_frame_parameters(parameters)
         complete, bad, skip = False, False, 0
+        first_row, last_row = shape[0], 0
         try:
             beam.expose()
             asked = device.start_frame(False)
             answered: int | None = asked
             while not (complete or bad):
                 elements, complete, bad, area, answered, skip = device.read_partial(answered, skip)
+                (top, left), (height, width) = area
+                if height:
+                    # A device may tell of all rows that are valid, or only of those that are new.
+                    first_row, last_row = min(first_row, top), max(last_row, top + height)
                 # A cancelled device may call its half-filled frame complete.
                 self._raise_if_cancelled()
                 if not complete:
@@ -79,27 +84,27 @@ class FrameReader:
             )
         if bad:
             raise DeviceDataError(f"{self._device_id} reported a bad frame.")
-        return self._values(elements, area, probes)
+        return self._values(elements, ((first_row, left), (last_row - first_row, width)), shape)
 
     def _values(
         self,
         elements: collections.abc.Sequence[collections.abc.Mapping[str, typing.Any]],
         area: tuple[tuple[int, int], tuple[int, int]],
-        probes: int,
+        shape: tuple[int, int],
     ) -> Frame:
-        """The valid part of a frame, in the order of the channels, without flyback; shape (channels, probes)."""
+        """The valid part of a frame, in the order of the channels, without flyback; shape (channels, *shape)."""
         data = {int(element["properties"]["channel_id"]): np.atleast_2d(element["data"]) for element in elements}
         (top, left), (height, width) = area
-        values = np.empty((len(self._channels), probes), dtype=np.float32)
-        for row, index, name in zip(values, self._channels, self._names, strict=True):
+        values = np.empty((len(self._channels), *shape), dtype=np.float32)
+        for plane, index, name in zip(values, self._channels, self._names, strict=True):
             if index not in data:
                 raise DeviceDataError(f"{self._device_id} returned no data of the channel {name}.")
             valid = data[index][top : top + height, left : left + width]
-            if valid.shape != (1, probes):
+            if valid.shape != shape:
                 raise DeviceDataError(
-                    f"{self._device_id} returned {valid.shape} values of {data[index].shape}, not (1, {probes})."
+                    f"{self._device_id} returned {valid.shape} values of {data[index].shape}, not {shape}."
                 )
-            row[:] = valid[0]
+            plane[:] = valid
         if not np.isfinite(values).all():
             raise DeviceDataError(
                 f"{self._device_id} returned {np.count_nonzero(~np.isfinite(values))} values that are not finite."

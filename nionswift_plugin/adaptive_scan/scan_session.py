@@ -14,7 +14,7 @@ from nion.swift import DocumentController
 from nion.swift.model import Notification
 from nion.utils import Observable
 
-from adaptive_core.errors import AdaptiveScanError, ScanCancelledError
+from adaptive_core.errors import AdaptiveScanError, InvalidInputError, ScanCancelledError
 from adaptive_core.partial_scan import FinishReason, PartialImage
 from adaptive_core.scan_path import Action
 from nionswift_plugin.adaptive_scan.acquisition import Outcome, Progress, ScanRun, Update
@@ -32,7 +32,7 @@ from nionswift_plugin.adaptive_scan.data_items import (
     show_items,
 )
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan
-from nionswift_plugin.adaptive_scan.verification import Verification, take_raster
+from nionswift_plugin.adaptive_scan.verification import Verification, raster_scanner, take_raster
 
 logger = logging.getLogger(__name__)
 
@@ -93,15 +93,20 @@ class ScanSession(Observable.Observable):
         outcome = self.outcome
         if outcome is None or outcome.prepared is None or outcome.estimate is None:
             return
-        prepared, completion, aborted = outcome.prepared, outcome.estimate.image, threading.Event()
+        prepared, completion = outcome.prepared, outcome.estimate.image
+        try:
+            scanner = raster_scanner(prepared)
+        except InvalidInputError as error:
+            self.say(str(error))
+            return
 
         def work() -> collections.abc.Callable[[], str]:
-            verification = Verification.of(completion, take_raster(prepared, aborted))
+            verification = Verification.of(completion, take_raster(scanner))
             frame = Frame.of(prepared, outcome.journal)
-            dose_e_per_A2 = prepared.plan.dose_of_probes(verification.raster.size)
+            dose_e_per_A2 = prepared.plan.dose_meter.dose_e_per_A2(scanner.beam_on_us)
             return lambda: self._show_verification(verification, frame, prepared.plan.setup.channels[0], dose_e_per_A2)
 
-        self._work("Verifying ...", work, aborted.set)
+        self._work("Verifying ...", work, scanner.cancel)
 
     def complete_channels(self) -> None:
         """Complete the other recorded channels of the last scan; does nothing while a scan runs."""

@@ -221,6 +221,13 @@ class SwiftScanner:
         ]
         return np.concatenate(parts, axis=1)
 
+    def raster(self) -> Frame:
+        """Raster the region pixel by pixel inside a session; values of shape (channels, height, width), float32.
+
+        Raises as :meth:`scan` does.
+        """
+        return self._read(self._region.raster_parameters(self._context), self.setup.size_px)
+
     def cancel(self) -> None:
         """Stop this scanner for good, from any thread: the running action and later ones raise ScanCancelledError."""
         self._stopped.set()
@@ -232,13 +239,18 @@ class SwiftScanner:
                 logger.warning("%s could not be stopped: %r", self.device_id, error)
 
     def _measure(self, parameters: scan_base.ScanFrameParameters, probes: int) -> Frame:
+        """Values (channels, probes) of one row."""
+        return self._read(parameters, (1, probes))[:, 0]
+
+    def _read(self, parameters: scan_base.ScanFrameParameters, shape: tuple[int, int]) -> Frame:
         """Carry out one command of the device, in terms of this project's errors."""
+        probes = shape[0] * shape[1]
         beam, thread = self._beam, self._thread
         if beam is None or thread is None:
             raise DeviceError("A scanner scans only inside its session.")
         scanned_us = probes * self.setup.dwell_us
         timeout_s = scanned_us * 1e-6 + self._timeout_s
-        read = functools.partial(self._reader.read, beam, parameters, probes)
+        read = functools.partial(self._reader.read, beam, parameters, shape)
         before_us = beam.exposed_us
         try:
             values = thread.call(read, timeout_s, self._stopped, _CANCEL_GRACE_S)

@@ -214,6 +214,13 @@ def test_continue_adds_the_budget_to_the_last_scan(opened: Opened) -> None:
     assert np.isfinite(data).sum() > np.isfinite(first).sum()
 
 
+def test_verify_leaves_no_items_of_swifts_own(opened: Opened) -> None:
+    opened.scan(**QUICK)
+    opened.session.verify()
+    opened.run()
+    assert len(opened.swift.document_model.data_items) == len(opened.titles())
+
+
 def test_verify_shows_raster_and_difference(opened: Opened) -> None:
     opened.scan(**QUICK, segments=60)
     enabled = list(opened.swift.scan.get_enabled_channel_indexes())
