@@ -38,16 +38,18 @@ class Disk:
 
 
 def bright_field_disk(pattern: npt.NDArray[np.floating]) -> Disk:
-    """The area (of a pattern or a mean of patterns, (height, width)) that is brighter than half of its plateau.
+    """The plateau of a pattern or of a mean of patterns (height, width).
 
-    The plateau is the median of the pixels above a fifth of the brightest one.
+    Its height is the median of the pixels above a fifth of the brightest one. A pixel belongs to it in part if its
+    intensity lies between a quarter and three quarters of that, so that the rim is found to parts of a pixel.
     """
     bright = pattern[pattern > 0.2 * np.quantile(pattern, 0.999)]
-    inside = pattern > (float(np.median(bright)) / 2 if len(bright) else 0.0)
-    rows, columns = np.nonzero(inside)
-    if len(rows) == 0:
+    if len(bright) == 0:
         return Disk((math.nan, math.nan), 0.0)
-    return Disk((float(rows.mean()), float(columns.mean())), math.sqrt(len(rows) / math.pi))
+    inside = np.clip(2 * pattern / np.median(bright) - 0.5, 0.0, 1.0)
+    area = float(inside.sum(dtype=np.float64))
+    rows, columns = (inside.sum(axis, dtype=np.float64) @ np.arange(inside.shape[1 - axis]) for axis in (1, 0))
+    return Disk((float(rows) / area, float(columns) / area), math.sqrt(area / math.pi))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
