@@ -98,7 +98,7 @@ def draw_curves(
     target: pathlib.Path,
 ) -> None:
     """Draw the validation error of each learning curve (CSV) against the time, and the levels of static paths."""
-    figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(8.5, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, path in curves.items():
         with path.open(newline="", encoding="utf-8") as stream:
@@ -110,7 +110,9 @@ def draw_curves(
     axes.set(xlabel="training / minutes of one core", ylabel="MSE in [-1, 1], held-out crops", yscale="log")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis("{x:.2f}")
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(target, dpi=110)
 
 

@@ -34,12 +34,12 @@ from adaptive_core.training.runs import RunFolder
 _AFFORDABLE: dict[str, typing.Any] = {
     "generator": "partial_scan_generator",
     "generator_rate": 0.0,
-    "minutes": 15.0,
+    "minutes": 5.0,
     "replay": 4000,
     "warm_up": 512,
     "repeats": 8,
     "target_decay": 0.99,
-    "validate_every_s": 60.0,
+    "validate_every_s": 30.0,
 }
 """What differs from the paper so that minutes on one core suffice: a trained, frozen generator and shorter averages."""
 
