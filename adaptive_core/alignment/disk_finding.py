@@ -33,7 +33,7 @@ RIM_ELECTRONS = 1000.0
 """Below this number of counts in the disk its rim is too noisy to be fitted."""
 _COARSE_RADIUS_PX = 12.0
 _SATURATED_FRACTION = 0.05
-_CONTRAST_ERROR = 0.002
+_CONTRAST_ERROR = 0.003
 """Error of the centre by a specimen's contrast, each axis, in disk radii (measured)."""
 _SURROUNDINGS = 1.35
 """Outer radius of the ring around the disk with which it is compared, in disk radii."""

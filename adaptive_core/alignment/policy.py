@@ -89,7 +89,7 @@ class TwoInARow:
         return settled
 
 
-DOUBT_LIMIT = 0.48
+DOUBT_LIMIT = 0.46
 DOUBT_GROWTH = 0.04
 PATIENCE = 10
 LARGEST_DOUBT = 0.85
