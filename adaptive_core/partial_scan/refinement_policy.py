@@ -100,7 +100,8 @@ def largest_errors(squared_error: npt.NDArray[np.float32], probes: int, spacing_
     free = error > 0
     left = min(probes, int(np.count_nonzero(free)))
     while left > 0:
-        smooth = np.where(free, ndimage.gaussian_filter(error, SMOOTHING * spacing_px, mode="reflect"), -1.0)
+        # Beyond the edge there is no error to remove: a probe on the edge serves half as much.
+        smooth = np.where(free, ndimage.gaussian_filter(error, SMOOTHING * spacing_px, mode="constant"), -1.0)
         peaks = np.argwhere(free & (smooth == ndimage.maximum_filter(smooth, 2 * round(0.7 * spacing_px) + 1)))
         height = smooth[tuple(peaks.T)]
         peaks = peaks[np.argsort(-height, kind="stable")[: -(-left // 2)]]
