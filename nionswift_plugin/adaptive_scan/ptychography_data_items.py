@@ -162,7 +162,8 @@ class PtychographyItems:
         """Fourier ring correlation with the truth, in the largest square in the middle; its figures join ``extra``."""
         side = min(phase.shape)
         middle = tuple(slice((n - side) // 2, (n - side) // 2 + side) for n in phase.shape)
-        ours, true = phase[middle], truth[middle]
+        # A phase has no offset: the ring of the mean says nothing.
+        ours, true = (image[middle] - image[middle].mean() for image in (phase, truth))
         pixel_A = float(self._pixel_of(phase)[0])
         self.similarity = metrics.phase_ssim(ours, true)
         self.resolution_A = metrics.resolution_A(ours, true, pixel_A)

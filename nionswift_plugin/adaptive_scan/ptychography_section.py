@@ -12,9 +12,23 @@ from nionswift_plugin.adaptive_scan.widgets import button, field, label, menu, r
 
 _ = gettext.gettext
 
-_SECOND_LABEL_WIDTH = 76
-
 _field = functools.partial(field, width=60)
+
+_OPTICS = (
+    (_("Energy"), "model.energy_text", _("EHT"), _("keV"), _("Beam energy; empty reads the control EHT")),
+    (
+        _("Semi-angle"),
+        "model.convergence_text",
+        _("control"),
+        _("mrad"),
+        _("Of the convergence; empty reads the control ConvergenceAngle"),
+    ),
+    (_("Pixel"), "model.scale_text", _("Swift's"), _("mrad"), _("Of the unbinned camera; empty: its calibration")),
+    (_("Electron"), "model.gain_text", _("Swift's"), _("counts"), _("Of one electron; empty: the calibration")),
+    (_("Saturation"), "model.saturation_text", _("unknown"), _("counts"), _("At which a pixel of a frame saturates")),
+    (_("Settle"), "model.settle_text", "", _("ms"), _("From a move of the probe until a frame may begin")),
+)
+"""Label, property, placeholder, unit and tool tip of each line."""
 
 
 class PtychographySection(Declarative.Handler):
@@ -36,7 +50,6 @@ class PtychographySection(Declarative.Handler):
         self.session = model.session
         u = Declarative.DeclarativeUI()
         regions = [_("Whole field of view"), _("Selected rectangle"), _("Swift's subscan")]
-        second = functools.partial(label, width=_SECOND_LABEL_WIDTH)
         self.ui_view = u.create_column(
             row(_("Device"), menu("model.scans.names", "model.scans.index")),
             row(_("Camera"), menu("model.cameras.names", "model.cameras.index")),
@@ -86,38 +99,9 @@ class PtychographySection(Declarative.Handler):
             text("session.status", 66),
             u.create_section(
                 u.create_column(
-                    row(
-                        _("Energy"),
-                        _field("model.energy_text", _("EHT"), _("Beam energy in keV; empty reads the control EHT")),
-                        label(_("keV"), width=24),
-                        second(_("Semi-angle")),
-                        _field(
-                            "model.convergence_text",
-                            _("control"),
-                            _("Convergence semi-angle in mrad; empty reads the control ConvergenceAngle"),
-                        ),
-                        label(_("mrad")),
-                        u.create_stretch(),
-                    ),
-                    row(
-                        _("Pixel"),
-                        _field("model.scale_text", _("Swift's"), _("Of the unbinned camera; empty: its calibration")),
-                        label(_("mrad"), width=24),
-                        second(_("Electron")),
-                        _field("model.gain_text", _("Swift's"), _("Counts of one electron; empty: the calibration")),
-                        label(_("counts")),
-                        u.create_stretch(),
-                    ),
-                    row(
-                        _("Settle"),
-                        _field("model.settle_text", "", _("Time from a move of the probe until a frame may begin")),
-                        label(_("ms"), width=24),
-                        second(_("Saturation")),
-                        _field(
-                            "model.saturation_text", _("unknown"), _("Counts at which a pixel of a frame saturates")
-                        ),
-                        label(_("counts")),
-                        u.create_stretch(),
+                    *(
+                        row(title, _field(source, placeholder, tool_tip), label(unit), u.create_stretch())
+                        for title, source, placeholder, unit, tool_tip in _OPTICS
                     ),
                     spacing=6,
                 ),
