@@ -130,7 +130,7 @@ def test_at_equal_time_those_that_jump_lose_dose_or_probes(figures: benchmark.Fi
 
 
 def test_intervals_are_told_by_group(figures: benchmark.Figures) -> None:
-    rows = _rows(figures["by_group"], "halton")
+    rows = _rows(figures["by_group"], "halton", generator="partial_scan_generator")
     assert [(row["group"], row["crops"]) for row in rows] == [("a", 2), ("b", 1)]
     for row in rows:
         assert 0 < row["coverage_of_90_interval"] <= 1
