@@ -162,9 +162,10 @@ def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
     return {"scores": scores}
 
 
-def card_scores(figures: dict[str, typing.Any]) -> list[dict[str, typing.Any]]:
+def card_scores(figures: dict[str, typing.Any]) -> tuple[dict[str, typing.Any], ...]:
     """What a policy's card says of its benchmark: its SSIM at each dose, with those of the static sets beside it."""
-    rows, scores = figures["positions"], []
+    rows: list[dict[str, typing.Any]] = figures["positions"]
+    scores: list[dict[str, typing.Any]] = []
     for row in (row for row in rows if row["positions"] in figures["models"]):
         others = [other for other in rows if other["dose_e_per_A2"] == row["dose_e_per_A2"] and other is not row]
         scores.append(
@@ -178,7 +179,7 @@ def card_scores(figures: dict[str, typing.Any]) -> list[dict[str, typing.Any]]:
                 "gain_ci95": row["q_truth_ci95"] and round(row["q_truth_ci95"], 4),
             }
         )
-    return scores
+    return tuple(scores)
 
 
 def _adapts(name: str, learned: collections.abc.Collection[str]) -> bool:
