@@ -36,7 +36,7 @@ def test_a_paths_own_generator_is_the_best_completion_of_it(path, truths):
 
 
 @pytest.mark.parametrize("path", ["spiral", "uniform-grid"])
-def test_the_generator_corrects_misplaced_probes(path, truths):
+def test_the_generator_is_ahead_with_misplaced_probes_too(path, truths):
     scans = list(scanned(truths, path, None, errors=True))
     corrected = _rms(_generator("partial_scan_generator"), truths, scans)
     # Interpolation takes the probes to be where they were asked to be.
