@@ -50,7 +50,7 @@ def _of_paper(title: str, encoder: str = "autoencoder", scored_regions: int = 25
     config = ReinforceConfig(**changes)
     description = (
         f"The policy of Schloz et al. by REINFORCE, first sub-sequence {config.first.replace('_', ' ')}, reward "
-        f"{config.credit}; for 250 positions in 5 sub-sequences. Minutes on a CPU are too few: see its scores."
+        f"{config.credit}; for 250 positions in 5 sub-sequences."
     )
     return Recipe(config, title, description, encoder, scored_regions=scored_regions)
 
