@@ -50,7 +50,8 @@ def test_json_is_one_line_and_the_rest_goes_to_standard_error(
     assert figures["electrons_per_pixel"] is None
     assert figures["skipped"] == ["tiny.npy: 30 x 30 px is below 64 px"]
     assert any(row["policy"] == "walk" for row in figures["policies"])
-    assert captured.err.startswith("spiral by partial_scan_generator: 205 probes, mean squared error ")
+    told = captured.err.splitlines()
+    assert any(line.startswith("spiral by partial_scan_generator: 205 probes, mean squared error ") for line in told)
     assert {path.name for path in (folder / "sheets").iterdir()} == {"sheet_a.png", "sheet_b.png", "paths.png"}
 
 
@@ -59,7 +60,7 @@ def test_without_json_there_are_tables(folder: pathlib.Path, capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert "electrons_per_pixel 3.0" in lines[0]
     assert lines[1].split()[:2] == ["policy", "generator"]
-    assert lines[2].split()[:2] == ["spiral", "partial_scan_generator"]
+    assert ["spiral", "partial_scan_generator"] in [line.split()[:2] for line in lines]
     for name in ("policy_of_another", "shuffled_image", "equal_time", "by_group", "skipped"):
         assert f"{name}:" in lines
 
