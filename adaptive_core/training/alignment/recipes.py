@@ -7,7 +7,7 @@ import typing
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.training.alignment import hybrid, sac
-from adaptive_core.training.runs import changed
+from adaptive_core.training.configs import changed
 
 HYBRID = "hybrid"
 

@@ -11,8 +11,8 @@ import pathlib
 import typing
 
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.training.configs import changed
 from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
-from adaptive_core.training.runs import changed
 
 CONFIGS = {
     "generator": "generator",

@@ -14,12 +14,12 @@ import typing
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import benchmark
+from adaptive_core.training.configs import changed
 from adaptive_core.training.ptychography import autoencoder, export_models, pathwise, pictures, reinforce
 from adaptive_core.training.ptychography.autoencoder import AutoencoderConfig
 from adaptive_core.training.ptychography.networks import Autoencoder, LayoutPolicy, ScanPolicy
 from adaptive_core.training.ptychography.pathwise import PathwiseConfig
 from adaptive_core.training.ptychography.reinforce import ReinforceConfig
-from adaptive_core.training.runs import changed
 
 Config = AutoencoderConfig | PathwiseConfig | ReinforceConfig
 Network = Autoencoder | LayoutPolicy | ScanPolicy
