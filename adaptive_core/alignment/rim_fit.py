@@ -65,7 +65,8 @@ def refine_circle(image: ImageArray, circle: Circle, hot_level: float = math.inf
 def _fitted(circle: Circle, values: FloatArray, y: FloatArray, x: FloatArray, weights: FloatArray) -> Circle | None:
     """Gauss-Newton; y and x are counted from the circle's centre."""
     centre, radius, softness = np.zeros(2), circle.radius_px, _SOFTNESS
-    covariance, cut = np.eye(8), weights
+    covariance: FloatArray = np.eye(8)
+    cut = weights
     plane = np.stack([np.ones_like(y), y / radius, x / radius])
     design = np.empty((8, values.size))
     design[7] = weights
@@ -87,7 +88,7 @@ def _fitted(circle: Circle, values: FloatArray, y: FloatArray, x: FloatArray, we
         # At low dose only the prior keeps the step from becoming as sharp as the noise.
         normal[3, 3] += 1 / _SOFTNESS_SD**2
         gradient[3] += (_SOFTNESS - softness) / _SOFTNESS_SD**2
-        covariance = np.linalg.pinv(normal, hermitian=True)
+        covariance = np.linalg.pinv(normal, hermitian=True).astype(np.float64)
         change = (covariance @ gradient)[:4]
         centre = centre + np.clip(change[:2], -1.0, 1.0)
         radius += float(np.clip(change[2], -1.0, 1.0))

@@ -169,11 +169,12 @@ class BeliefPolicy(nn.Module):
         # Four axes from here on: worlds, hypotheses, and the rows and columns of vectors and matrices.
         error = error_px[:, None, :, None]
         sigma = sigma_px[:, None, None].clamp(0.005, 100.0)
-        lowest, highest = limits_px.reshape(-1, 1, 2, 2).transpose(-1, -2).split(1, -1)
+        lowest, highest = limits_px.reshape(-1, 1, 2, 2).transpose(-1, -2).chunk(2, -1)
         known = known_jacobian[:, None, :, None]
-        hidden, frames, stale_count, own = state.split([*_SHARED_SIZES.values(), HYPOTHESES * sum(_LENGTHS)], -1)
+        sizes = [*_SHARED_SIZES.values(), HYPOTHESES * sum(_LENGTHS)]
+        hidden, frames, stale_count, own = torch.split_with_sizes(state, sizes, -1)
         frame, stale_count = frames[:, None, None], stale_count[:, None, None]
-        parts = own.reshape(-1, HYPOTHESES, sum(_LENGTHS)).split(_LENGTHS, -1)
+        parts = torch.split_with_sizes(own.reshape(-1, HYPOTHESES, sum(_LENGTHS)), _LENGTHS, -1)
         log_weight, backlash_px, engaged, side, mean, covariance = (
             part.reshape(-1, HYPOTHESES, *size) for part, size in zip(parts, _SIZES.values(), strict=True)
         )
@@ -231,17 +232,17 @@ class BeliefPolicy(nn.Module):
         estimate = (weight * each_here).sum(1, keepdim=True)
         kinds = weight.reshape(-1, len(_MIRRORS), _KINDS, 1, 1)
         mirror_weight = kinds.sum(2)
-        sizes = torch.cat(
+        lengths = torch.cat(
             [length(error), length(estimate), (weight * surprise2[..., :1]).sum(1, keepdim=True), sigma], -1
         )
-        parts = [
-            torch.log(sizes + _SIZE_FLOORS) * _SIZE_SCALES,
+        seen_parts = [
+            torch.log(lengths + _SIZE_FLOORS) * _SIZE_SCALES,
             stale_share,
             (weight * stale).sum(1, keepdim=True),
             (mirror_weight * _PLUS_LESS_MINUS).sum(1, keepdim=True).abs(),
             torch.clamp(frame, max=8.0) / 8,
         ]
-        features = torch.cat(parts, -1).flatten(1)
+        features = torch.cat(seen_parts, -1).flatten(1)
         hidden = self.gru(features, hidden)
         control = self.control(torch.cat([hidden, features], -1)).clamp(-4.0, 4.0)[:, None, None]
         caution, lead, reversal, stretch, actuation = (

@@ -8,6 +8,7 @@ have four axes, (worlds, hypotheses, rows, columns), so that a step is few and l
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import math
 
@@ -21,7 +22,7 @@ ROWS = 2 * TERMS
 _A, _Z, _S, _D, _C, _W = range(TERMS)
 
 
-def _real(matrix: list[list[complex]]) -> Tensor:
+def _real(matrix: collections.abc.Sequence[collections.abc.Sequence[complex]]) -> Tensor:
     array = np.array(matrix)
     return torch.tensor(np.block([[array.real, -array.imag], [array.imag, array.real]]), dtype=torch.float32)
 
@@ -59,7 +60,7 @@ def _regressor_map() -> Tensor:
 _REGRESSOR = _regressor_map()
 _BRANCHES = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 """(2, 3), the frame that each branch (fresh, stale, jump) takes it to be: this one or the last."""
-_BRANCH_COLUMNS = torch.block_diag(_BRANCHES, _BRANCHES)
+_BRANCH_COLUMNS = torch.kron(torch.eye(2), _BRANCHES)
 _ONLY_W = _real([[0.0]] * _W + [[1.0]])[:, :1]
 _WANDER = torch.diag(torch.tensor([0.0, 0.3, 0.3, 0.003, 0.0003, 0.003]).square().repeat(2))
 """Variances by which z and s (px a unit), d (px a frame), c and w (px) grow from frame to frame."""

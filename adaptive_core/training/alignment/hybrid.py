@@ -117,7 +117,7 @@ def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> path
 
 def _validation(config: HybridConfig) -> collections.abc.Callable[[BeliefPolicy], dict[str, float]]:
     def validate(policy: BeliefPolicy) -> dict[str, float]:
-        figures = {}
+        figures: dict[str, float] = {}
         for family in ("A", "B"):
             found = score(run_trials(policy, family, config.validation, _VALIDATION_SEED))
             figures |= {f"{name}_{family}": found[name] for name in ("frames_mean", "missed", "rms_px")}

@@ -109,7 +109,7 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logs = {name: run(name, options.steps, options.out, options.seed) for name in options.only}
     rows = table(logs)
-    path = options.out / "experiments.csv"
+    path: pathlib.Path = options.out / "experiments.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
