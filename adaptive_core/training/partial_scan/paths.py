@@ -177,7 +177,7 @@ def _of_kind(kind: str, truth: FloatImage, probes: int, rng: np.random.Generator
     if kind in STATIC_PATHS:
         return STATIC_PATHS[kind](size_px, probes)
     if kind == "raster":
-        return np.moveaxis(np.indices(size_px), 0, -1).reshape(-1, 2) + 0.5
+        return np.moveaxis(np.indices(size_px), 0, -1).reshape(-1, 2).astype(np.float64) + 0.5
     if kind == "walk":
         return random_walk(size_px, probes, rng, turn_sd_rad=10 ** rng.uniform(-1, 0.6))
     if kind == "pursuit":
