@@ -81,12 +81,12 @@ def draw_curve(source: pathlib.Path, target: pathlib.Path) -> None:
     """Draw every column of a learning curve (CSV, first two columns ``iteration, seconds``) against the iteration."""
     with source.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(8.5, 4.5), layout="constrained")
     axes = figure.subplots()
     iterations = [float(row["iteration"]) for row in rows]
     for name in list(rows[0])[2:]:
         axes.plot(iterations, [float(row[name]) for row in rows], marker=".", label=name)
     axes.set(xlabel="iteration", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(target, dpi=110)
