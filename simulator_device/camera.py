@@ -29,6 +29,7 @@ from adaptive_core.simulation.disk_image import (
 )
 from adaptive_core.simulation.ptychography_probe import Optics
 from adaptive_core.simulation.settings import InstrumentSettings
+from adaptive_core.simulation.settling import SettlingShift
 from adaptive_core.simulation.shift_world import (
     HALF_SCREEN_PX,
     NOMINAL_GAIN_PX,
@@ -79,14 +80,19 @@ class CameraState:
 def camera_state(column: Column) -> CameraState:
     """The state of the instrument as the camera sees it."""
     beam = column.beam
-    has_control = (name for name in SHIFT_CONTROLS if column.controller.TryGetVal(f"{name}.x")[0])
     return CameraState(
         beam_current_pa=beam.current_pa,
         blanked=beam.blanked,
         optics=column.optics,
         camera_length_m=column.instrument.GetVal("CameraLength"),
-        shift_rad=column.point(next(has_control, SHIFT_CONTROLS[0])),
+        shift_rad=asked_shift(column),
     )
+
+
+def asked_shift(column: Column) -> tuple[float, float]:
+    """Value (y, x) of the control that moves the disk, rad."""
+    has_control = (name for name in SHIFT_CONTROLS if column.controller.TryGetVal(f"{name}.x")[0])
+    return column.point(next(has_control, SHIFT_CONTROLS[0]))
 
 
 class DiskPosition:
@@ -119,16 +125,28 @@ class DiskPosition:
 
 
 class CameraSimulator(CameraDevice.CameraSimulatorLike):
-    """Draws the frames of the camera from the state of the column."""
+    """Draws the frames of the camera from the state of the column.
+
+    Attributes:
+        clock: tells the time in which the disk follows its control, s; another one takes effect with a restart.
+    """
 
     def __init__(self, column: Column, settings: InstrumentSettings, scan_device: ScanDevice) -> None:
         self._column = column
         self._scan_device = scan_device
         self._lock = threading.Lock()
+        self.clock: collections.abc.Callable[[], float] = time.monotonic
         self.restart(settings)
+        self._listener = column.controller.property_changed_event.listen(self._control_changed)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Stop listening to the controls."""
+        self._listener.close()
+
+    def _control_changed(self, name: str) -> None:
+        if name in SHIFT_CONTROLS:
+            # The disk begins to move now, not with the next frame.
+            self._shift.ask(asked_shift(self._column))
 
     def restart(self, settings: InstrumentSettings) -> None:
         """Begin again with these settings."""
@@ -137,6 +155,12 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
             self._settings = settings.camera
             self._contrast: SpecimenContrast | None = draw_contrast(settings.camera.in_beam, self._rng)
             self._position = DiskPosition(settings)
+            self._shift = SettlingShift(
+                asked_shift(self._column),
+                settings.camera.shift_latency_s,
+                settings.camera.shift_settle_s,
+                self.clock,
+            )
 
     def get_dimensional_calibrations(
         self, readout_area: Geometry.IntRect | None, binning_shape: Geometry.IntSize | None
@@ -171,7 +195,8 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
         """One frame in counts, shape (SENSOR_PX // binning, SENSOR_PX // binning), float32."""
         side = SENSOR_PX // binning
         rad_per_px = state.rad_per_px * binning
-        y, x = (angle / rad_per_px + side / 2 for angle in self._position.next_frame(state.shift_rad))
+        self._shift.ask(state.shift_rad)  # of a controller that does not tell of its changes
+        y, x = (angle / rad_per_px + side / 2 for angle in self._position.next_frame(self._shift.now()))
         camera = self._settings.model((side, side))
         potential = self._scan_device.microscope.specimen.potential
         mean: ImageArray | None = None

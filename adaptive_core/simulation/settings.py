@@ -22,6 +22,8 @@ class CameraSettings:
     Attributes:
         world: family of :mod:`shift_world` ("A", "B" or "C") from which the seed draws how the diffraction shift
             behaves; None for an ideal one.
+        shift_latency_s, shift_settle_s: when a move of the shift arrives, and the time constant with which the disk
+            then settles (:mod:`settling`). Both add to what the world does from frame to frame.
         in_beam: what the beam goes through.
         background: of the disk's intensity, everywhere.
         pedestal, read_noise: in electrons.
@@ -31,6 +33,8 @@ class CameraSettings:
     """
 
     world: str | None = None
+    shift_latency_s: float = 0.0
+    shift_settle_s: float = 0.0
     in_beam: SpecimenInBeam = SpecimenInBeam.VACUUM
     background: float = 0.02
     pedestal: float = 2.5
@@ -42,10 +46,15 @@ class CameraSettings:
     def __post_init__(self) -> None:
         if self.world is not None and self.world not in WORLD_FAMILIES:
             raise InvalidInputError(f"The world must be one of {', '.join(WORLD_FAMILIES)}, not {self.world!r}.")
+        for name in ("shift_latency_s", "shift_settle_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InvalidInputError(f"{name} must not be negative, not {value}.")
 
     def model(self, size_px: tuple[int, int]) -> DiskCameraModel:
         """The camera for frames of this size."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("world", "in_beam")}
+        own = {field.name for field in dataclasses.fields(DiskCameraModel)}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in own}
         return DiskCameraModel(size_px=size_px, edge_px=0.5, **values)
 
 

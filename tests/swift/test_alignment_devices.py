@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
 import time
 import typing
@@ -54,6 +56,22 @@ def test_the_frame_waits_until_the_control_has_settled(swift_simulator: Swift) -
     after = time.monotonic() + 0.2
     _, begun = camera.grab(after)
     assert begun >= after
+
+
+def test_a_frame_before_the_shift_has_settled_shows_the_disk_on_its_way(swift_simulator: Swift) -> None:
+    simulator = swift_simulator.simulator
+    assert simulator is not None
+    now_s = [100.0]
+    simulator.camera.frames.clock = lambda: now_s[0]
+    settling = dataclasses.replace(simulator.settings.camera, shift_latency_s=5e-3, shift_settle_s=10e-3)
+    simulator.settings = dataclasses.replace(simulator.settings, camera=settling)
+    camera = disk_camera(swift_simulator)
+    SwiftShift(swift_simulator.controller, CONTROL).set((20e-3, -20e-3))
+    # Before it arrives, one time constant after that, and settled.
+    for moment_s, arrived in ((100.0, 0.0), (100.015, 1 - math.exp(-1)), (101.0, 1.0)):
+        now_s[0] = moment_s
+        frame, _ = camera.grab()
+        np.testing.assert_allclose(middle_px(frame), camera.position_px((20e-3 * arrived, -20e-3 * arrived)), atol=0.5)
 
 
 def test_usim_moves_the_disk_by_its_aperture(swift_usim: Swift) -> None:

@@ -121,6 +121,30 @@ def test_world_b_is_centred_within_the_tolerance_and_traced(aligning: Aligning) 
     assert not aligning.model.can_undo
 
 
+def test_the_settling_time_makes_the_frames_wait_for_the_shift(aligning: Aligning) -> None:
+    aligning.world("A", 3, shift_latency_s=0.02, shift_settle_s=0.02)
+    begun, moved = [], []
+    frames = aligning.swift.simulator.camera.frames  # type: ignore[union-attr]
+    get = frames.get_frame_data
+
+    def timed(*arguments: typing.Any) -> typing.Any:
+        begun.append(time.monotonic())
+        return get(*arguments)
+
+    def changed(name: str) -> None:
+        if name == CONTROL:
+            moved.append(time.monotonic())
+
+    frames.get_frame_data = timed  # type: ignore[method-assign]
+    listener = aligning.swift.controller.property_changed_event.listen(changed)
+    aligning.align(settle_ms=150.0)
+    listener.close()
+    assert aligning.outcome.reason is FinishReason.ALIGNED
+    assert aligning.true_px < 1.0
+    assert len(moved) > 1
+    assert all(not move < frame < move + 0.15 for move in moved for frame in begun)
+
+
 def test_the_next_alignment_remembers_the_response_and_uses_the_same_item(aligning: Aligning) -> None:
     aligning.world("A", 3)
     aligning.align()
