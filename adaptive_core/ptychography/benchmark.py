@@ -208,7 +208,7 @@ def _row(
 
     by_full: dict[str, float | None] = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
     count = settings.grid**2 if name == "full_raster" else settings.positions
-    choice, honest = protocols.tuned(settings.specimen, dose, name), protocol == "honest"
+    choice, honest = protocols.TUNED[settings.specimen, dose], protocol == "honest"
     finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]
     fov = (settings.fov_A, settings.fov_A)
     return {

@@ -1,7 +1,8 @@
 """The two protocols by which position sets are compared: what is scanned, how defocused, and how it is reconstructed.
 
 ``paper``: the papers' reconstruction, five plain iterations with one small fixed step, everything in focus.
-``honest``: the good reconstruction, each set with its own tuned batches and epochs and its own best defocus.
+``honest``: the good reconstruction, at the defocus, batches and epochs that are best for the sparse grid; a learned
+policy brings its own defocus.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ DEFOCUSED = "defocused_sparse_grid"
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What was found to suit a position set.
+    """What was found to suit the sparse grid.
 
     Attributes:
         defocus_A: of the scan; None leaves it to the policy.
@@ -56,18 +57,11 @@ MoS2: defoci from 100 to 140 A and seven pairs of batch and epochs, one to four 
 twelve pairs at the papers' dose, one to two regions, and no trial of the reconstruction at a tenth of it. :func:`tune`
 searches wider.
 """
-TUNED_APART: collections.abc.Mapping[tuple[str, float, str], Tuned] = {}
-"""By specimen, dose and position set, where it found something else that is better for another set."""
 TUNING_SEED = 900_000
 TUNING_DEFOCUS_A = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
 TUNING_PARTS = (1, 4)
 """Batches of an epoch."""
 TUNING_EPOCHS = (5, 10, 20)
-
-
-def tuned(specimen: str, dose: float, name: str) -> Tuned:
-    """What was found for a position set, or what suits the sparse grid."""
-    return TUNED_APART.get((specimen, dose, name), TUNED[specimen, dose])
 
 
 def policies(defocus_A: float | None, seed: int) -> dict[str, Policy]:
@@ -107,7 +101,7 @@ def image(
     region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
 ) -> Reconstruction:
     """The image that a protocol makes of what a position set, or a ``learned`` policy, measures in a region."""
-    choice = tuned(region.settings.specimen, dose, name)
+    choice = TUNED[region.settings.specimen, dose]
     if protocol == "honest":
         policy = learned or policies(choice.defocus_A, seed)[name]
         return final_image(scan(region, policy, dose, seed), choice)
