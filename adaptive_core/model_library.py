@@ -150,7 +150,7 @@ class ModelLibrary:
             raise ModelError(f"{len(matches)} models are named {name!r}: {', '.join(map(str, matches.values()))}.")
         if not matches:
             fitting = (entry.name for entry in entries if entry.card and kind in (None, entry.card.kind))
-            names = ", ".join(dict.fromkeys(fitting)) or "none"
+            names = "; ".join(dict.fromkeys(fitting)) or "none"
             raise ModelError(f"There is no model named {name!r}; there are: {names}.")
         return next(iter(matches.values()))
 

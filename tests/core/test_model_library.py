@@ -83,7 +83,7 @@ def test_a_model_is_loaded_by_name_file_name_or_path(shipped, source):
 @pytest.mark.parametrize(
     ("source", "kind", "message"),
     [
-        ("nobody", None, r"no model named 'nobody'; there are: Tiny generator, Walker, My policy\."),
+        ("nobody", None, r"no model named 'nobody'; there are: Tiny generator; Walker; My policy\."),
         (
             "Walker",
             "partial_scan_generator",
