@@ -8,6 +8,7 @@ import math
 import threading
 import time
 import typing
+import weakref
 
 import numpy as np
 from nion.instrumentation import HardwareSource, camera_base, stem_controller
@@ -36,6 +37,9 @@ _POLL_S = 0.02
 _GRACE_S = 0.1
 """How long a frame that is no longer wanted has to end, before it is left behind."""
 _STOPPED = "The camera was stopped."
+_exposing: weakref.WeakSet[Camera] = weakref.WeakSet()
+"""Cameras that have not ended a frame yet. A frame that was left behind outlives its alignment; until it has ended no
+other is asked for, because the device could answer with the late one."""
 _MRAD = {"rad": 1e3, "mrad": 1.0}
 
 
@@ -159,7 +163,6 @@ class SwiftDiskCamera:
         self.parameters.processing = None
         self.set_exposure(self.parameters.exposure_ms)
         self._cancelled = threading.Event()
-        self._exposing = threading.Event()
 
     def set_exposure(self, exposure_ms: float) -> None:
         """Take frames with another exposure than that of Swift's settings."""
@@ -219,9 +222,10 @@ class SwiftDiskCamera:
         """
         self._wait_until(after or 0.0)
         name = self.source.display_name
-        if self.source.is_recording or self.source.is_playing or self._exposing.is_set():
+        if self.source.is_recording or self.source.is_playing or self.source in _exposing:
             raise DeviceError(f"{name} is in use.")
         begun = time.monotonic()
+        _exposing.add(self.source)
         # A device that hangs is left behind with its thread.
         thread = DeviceThread(f"a frame of {name}")
         try:
@@ -245,7 +249,6 @@ class SwiftDiskCamera:
     def _expose(self) -> ImageArray:
         """Take a frame; on a thread of its own."""
         device = self.source.camera
-        self._exposing.set()
         try:
             partial = device.acquire_single_begin(camera_base.CameraFrameParameters(self.parameters.as_dict()))
             while not (partial.is_complete or partial.is_canceled):
@@ -254,8 +257,10 @@ class SwiftDiskCamera:
                     raise ScanCancelledError(_STOPPED)
                 partial = device.acquire_single_continue(update_period=_POLL_S)
         finally:
-            device.acquire_single_end()
-            self._exposing.clear()
+            try:
+                device.acquire_single_end()
+            finally:
+                _exposing.discard(self.source)
         if not partial.is_complete:
             raise DeviceError(f"{self.source.display_name} stopped before the frame was complete.")
         return np.array(partial.xdata.data, dtype=np.float32)

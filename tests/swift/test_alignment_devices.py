@@ -14,6 +14,7 @@ from nion.utils import Geometry
 from swift_context import Swift
 
 from adaptive_core.errors import DeviceDataError, DeviceError, DeviceTimeoutError, InvalidInputError, ScanCancelledError
+from nionswift_plugin.adaptive_scan import alignment_devices
 from nionswift_plugin.adaptive_scan.alignment_devices import SwiftDiskCamera, SwiftShift, cameras, default_control
 
 CONTROL = "DiffractionShift"
@@ -128,11 +129,16 @@ def test_a_camera_that_hangs_is_left_after_the_time_out(
     monkeypatch.setattr(frames, "get_frame_data", slow)
     with pytest.raises(DeviceTimeoutError, match=r"no frame within 0\.3 s"):
         camera.grab()
+    # The next alignment gets no frame before the late one has ended, and then one of its own.
+    after = SwiftShift(swift_simulator.controller, CONTROL).set((20e-3, -20e-3))
+    following = disk_camera(swift_simulator)
     with pytest.raises(DeviceError, match="is in use"):
-        camera.grab()
+        following.grab(after)
     go_on.set()
-    swift_simulator.pump(lambda: not camera._exposing.is_set())
-    camera.grab()
+    swift_simulator.pump(lambda: camera.source not in alignment_devices._exposing)
+    frame, begun = following.grab(after)
+    assert begun >= after
+    np.testing.assert_allclose(middle_px(frame), following.position_px((20e-3, -20e-3)), atol=0.5)
 
 
 def test_a_camera_that_fails_and_one_that_gives_nonsense(
@@ -164,5 +170,5 @@ def test_cancelling_ends_a_long_exposure(swift_simulator: Swift) -> None:
     with pytest.raises(ScanCancelledError):
         camera.grab()
     assert time.monotonic() - begun < 1.0
-    swift_simulator.pump(lambda: not camera._exposing.is_set())
+    swift_simulator.pump(lambda: camera.source not in alignment_devices._exposing)
     assert not swift_simulator.document_model.data_items
