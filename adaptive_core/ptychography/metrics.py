@@ -19,7 +19,6 @@ _SSIM_RADIUS_PX = 5
 def phase_ssim(estimate: Image, reference: Image) -> float:
     """Structural similarity of two phase images (height, width), their means removed, data range of the reference.
 
-    Gaussian window of sigma 1.5 px and 11 px, K1 = 0.01, K2 = 0.03, mean where the window lies inside (Wang et al.
     The Gaussian window has sigma 1.5 px and 11 px, K1 = 0.01, K2 = 0.03; the mean is taken where the window lies inside
     (Wang et al. 2004, as scikit-image with ``gaussian_weights=True, use_sample_covariance=False``). Unlike the SSIM of
     partial scans it takes phases as they are: a phase has no offset, but it has a scale.
@@ -72,7 +71,8 @@ def fourier_ring_correlation(a: Image, b: Image, pixel_A: float) -> tuple[Curve,
     """Correlation of two images of one square shape, ring by ring, after a Hann window.
 
     Returns:
-        Spatial frequencies (1/A) of the rings up to the Nyquist frequency, and the correlation of each.
+        Spatial frequencies (1/A) of the rings up to the Nyquist frequency, and the correlation of each. That of the
+        first ring, the mean, is 1 by definition: it is taken out, as a phase has no offset.
     """
     if a.shape != b.shape or a.shape[0] != a.shape[1]:
         raise InvalidInputError(f"The ring correlation needs square images of one size, not {a.shape} and {b.shape}.")
@@ -89,6 +89,7 @@ def fourier_ring_correlation(a: Image, b: Image, pixel_A: float) -> tuple[Curve,
     power = np.sqrt(total(np.abs(first) ** 2) * total(np.abs(second) ** 2))
     # Rings without power in one of the images, as beyond a low-pass, carry rounding errors only.
     correlation = np.where(power > 1e-6 * power.max(), cross / np.maximum(power, np.finfo(np.float64).tiny), 0.0)
+    correlation[0] = 1.0
     return np.arange(len(cross)) / (n * pixel_A), correlation
 
 

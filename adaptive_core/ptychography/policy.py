@@ -222,7 +222,8 @@ class OnnxPolicy:
     def start(self, plan: PtychographyPlan) -> PolicyRun:
         if plan.part != self.part:
             raise InvalidInputError(
-                f"The policy {self.name} was trained for {self.part} positions a sub-sequence, not {plan.part}."
+                f"The policy {self.name} was trained for {self.part} positions a sub-sequence, not {plan.part}; "
+                f"take {self.part * plan.subsequences} positions in {plan.subsequences} sub-sequences."
             )
         return _OnnxRun(self, plan)
 

@@ -184,14 +184,15 @@ def _correlation(
     colours = {name: f"C{index}" for index, name in enumerate(looks)} | {"final": "black"}
     for name, image in {**looks, "final": final}.items():
         frequency, correlation = metrics.fourier_ring_correlation(image[square], truth[square], pixel_A)
+        limit = frequency[np.flatnonzero(correlation)[-1]]
         axis.plot(frequency, correlation, color=colours[name], linewidth=1.8 if name == "final" else 1.2, label=name)
     axis.axhline(0.5, color="gray", linewidth=0.8, linestyle=":")
     resolution = metrics.resolution_A(final[square], truth[square], pixel_A)
-    axis.set(xlim=(0, min(2.2, 0.5 / pixel_A)), ylim=(-0.1, 1.03), box_aspect=1)
+    axis.set(xlim=(0, 1.1 * limit), ylim=(-0.1, 1.03), box_aspect=1)
     axis.set_title(f"ring correlation, {resolution:.2f} \N{ANGSTROM SIGN}", fontsize=10)
     axis.set_xlabel("spatial frequency (1/\N{ANGSTROM SIGN})", fontsize=8)
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=8, frameon=False, loc="upper right")
+    axis.legend(fontsize=8, framealpha=0.7, edgecolor="none", loc="best")
 
 
 def _add_bar(axis: Axes, mappable: ScalarMappable, title: str, label: str, *, whole: bool = False) -> None:
@@ -200,8 +201,8 @@ def _add_bar(axis: Axes, mappable: ScalarMappable, title: str, label: str, *, wh
     axis.set_xticks([])
     axis.set_yticks([])
     bar = axis.figure.colorbar(mappable, ax=axis, location="bottom", fraction=0.05, pad=0.02)
-    if whole:
-        bar.locator = MaxNLocator(6, integer=True)
+    if not isinstance(mappable.norm, LogNorm):
+        bar.locator = MaxNLocator(6 if whole else 5, integer=whole)
         bar.update_ticks()
     bar.ax.tick_params(labelsize=8)
     bar.set_label(label, fontsize=8)

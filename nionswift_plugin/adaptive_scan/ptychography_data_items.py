@@ -14,10 +14,11 @@ from nion.data import Calibration, DataAndMetadata
 from nion.instrumentation import Acquisition, scan_base
 from nion.instrumentation import stem_controller as stem_controllers
 from nion.swift import DocumentController
-from nion.swift.model import DataItem
+from nion.swift.model import DataItem, DisplayItem
 
 from adaptive_core.ports import ImageArray
 from adaptive_core.ptychography import metrics
+from adaptive_core.ptychography.object_grid import transfer
 from adaptive_core.ptychography.reconstruction import Reconstruction
 from adaptive_core.ptychography.scan_data import ScanData
 from adaptive_core.scan_path import Positions
@@ -34,11 +35,13 @@ from nionswift_plugin.adaptive_scan.data_items import (
 )
 from nionswift_plugin.adaptive_scan.path_graphics import path_colours
 from nionswift_plugin.adaptive_scan.path_picture import PathPicture
+from nionswift_plugin.adaptive_scan.position_graphics import PositionGraphics
 from nionswift_plugin.adaptive_scan.ptychography_preparation import PreparedPtychography
 
 _DOT = 0.12
 """Radius of the dot of a position over the mean distance of positions."""
 _LARGEST_DOT_PX = 4
+_CROSS_COLOUR = "#ffe000"
 
 PHASE, AMPLITUDE, POSITIONS, FRC = "phase", "amplitude", "positions", "FRC"
 """What a scan shows, in the order in which it takes free display panels."""
@@ -103,6 +106,8 @@ class PtychographyItems:
         self._frame: Frame | None = None
         self._latest: dict[str, DataAndMetadata.DataAndMetadata] = {}
         self._live: dict[str, LiveItem] = {}
+        self._positions = np.zeros((0, 2))
+        self._crosses: PositionGraphics | None = None
 
     def push(self, data: ScanData, image: Reconstruction, extra: Metadata, file: pathlib.Path | None = None) -> None:
         """Show an image and the positions that it was made of, from any one thread.
@@ -124,6 +129,7 @@ class PtychographyItems:
         picture, scale = positions_picture(
             phase, data.positions_A / self._pixel_of(phase), self._prepared.plan.positions
         )
+        self._positions = data.positions_A[-self._prepared.plan.part :] / self._prepared.plan.calibration.fov_A
         self._push(POSITIONS, self._frame.xdata(picture, POSITIONS, extra, scale=scale, units=""))
         if curve is not None:
             self._push(FRC, curve)
@@ -145,6 +151,20 @@ class PtychographyItems:
             self.data_items[role] = item
             yield
         yield from show_items(self._document_controller, list(self.data_items.values()))
+        yield from self.draw()
+
+    def draw(self) -> Steps:
+        """Put crosses on the positions of the last sub-sequence."""
+        item = self.data_items.get(POSITIONS)
+        if item is None or item._closed:
+            return
+        if self._crosses is None:
+            display_item = self._document_model.get_display_item_for_data_item(item)
+            self._crosses = PositionGraphics(typing.cast(DisplayItem.DisplayItem, display_item), _CROSS_COLOUR)
+        for _ in self._crosses.draw(self._positions):
+            yield
+            if item._closed:
+                return
 
     def close(self) -> Steps:
         """They are no longer live."""
@@ -169,8 +189,10 @@ class PtychographyItems:
         self.resolution_A = metrics.resolution_A(ours, true, pixel_A)
         extra |= {"ssim_truth": self.similarity, "resolution_A": self.resolution_A}
         frequency, correlation = metrics.fourier_ring_correlation(ours, true, pixel_A)
+        # Beyond what the aperture lets through there is nothing to compare.
+        seen = int(np.count_nonzero(transfer(self._prepared.plan.calibration, frequency) > 0))
         return DataAndMetadata.new_data_and_metadata(
-            correlation.astype(np.float32),
+            correlation[: seen + 1].astype(np.float32),
             dimensional_calibrations=[Calibration.Calibration(0.0, 10.0 * float(frequency[1]), "1/nm")],
             metadata={METADATA_KEY: dict(extra)},
         )

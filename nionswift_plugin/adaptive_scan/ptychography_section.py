@@ -14,6 +14,7 @@ _ = gettext.gettext
 
 _field = functools.partial(field, width=60)
 
+_OPTICS_WIDTH = 76
 _OPTICS = (
     (_("Energy"), "model.energy_text", _("EHT"), _("keV"), _("Beam energy; empty reads the control EHT")),
     (
@@ -100,7 +101,13 @@ class PtychographySection(Declarative.Handler):
             u.create_section(
                 u.create_column(
                     *(
-                        row(title, _field(source, placeholder, tool_tip), label(unit), u.create_stretch())
+                        u.create_row(
+                            label(title, width=_OPTICS_WIDTH),
+                            _field(source, placeholder, tool_tip),
+                            label(unit),
+                            u.create_stretch(),
+                            spacing=6,
+                        )
                         for title, source, placeholder, unit, tool_tip in _OPTICS
                     ),
                     spacing=6,

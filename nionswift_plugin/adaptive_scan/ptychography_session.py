@@ -104,8 +104,7 @@ class _Display:
         if items is None or prepared is None or now - self._last_s < UPDATE_INTERVAL_S:
             return
         items.push(step.data, step.image, {"dose_e_per_A2": step.dose_e_per_A2, "finish_reason": None})
-        if self._last_s == 0.0:
-            self._steps.add(items.make())
+        self._steps.add(items.make() if self._last_s == 0.0 else items.draw())
         done, planned = step.data.count, prepared.plan.positions
         left_s = (now - self._began_s) * (planned - done) / done
         dose = dose_text(step.dose_e_per_A2)

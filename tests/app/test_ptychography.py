@@ -79,6 +79,7 @@ def test_a_scan_from_the_panel(
     phase = saved["Adaptive Scan (phase)"]
     assert phase.data is not None
     assert phase.data.std() > 0.05
+    assert [graphic["type"] for graphic in saved["Adaptive Scan (positions)"].graphics] == 12 * ["point-graphic"]
     how = phase.properties["metadata"]["adaptive_scan"]
     assert how["finish_reason"] == "COMPLETED"
     kept = scan_file.read_scan(pathlib.Path(how["file"]))

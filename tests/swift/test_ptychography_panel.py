@@ -139,6 +139,11 @@ def test_a_scan_is_shown_live_and_kept(ptychography: Ptychography) -> None:
         assert sides == pytest.approx([FOV_A / 10] * 2)
     assert phase.intensity_calibration.units == "rad"
     assert frc.dimensional_calibrations[0].units == "1/nm"
+    assert frc.data[0] == 1.0
+    # Dots are the whole scan, crosses its last sub-sequence.
+    graphics = swift.document_model.get_display_item_for_data_item(positions).graphics
+    places = np.array([graphic.position for graphic in graphics if graphic.type == "point-graphic"])
+    np.testing.assert_allclose(places * FOV_A, outcome.data.positions_A[-5:])
 
     how = ptychography.opened.how(PHASE)
     assert how["policy"] == "halton"
