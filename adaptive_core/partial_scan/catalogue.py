@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections.abc
+import pathlib
 
-from adaptive_core.choices import Choice, list_choices, load_choice
+from adaptive_core.choices import Choice, default_choice, list_choices, load_choice
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan.error_policy import PredictedErrorPolicy
 from adaptive_core.partial_scan.generator import BUILT_IN_GENERATORS, Generator, OnnxGenerator, built_in_generator
@@ -18,7 +19,7 @@ GENERATOR_KIND = "partial_scan_generator"
 DEFAULT_POLICY = RefinementPolicy.name
 """Of the adaptive policies the one with the least error on validation images, see docs/partial_scan_policies.md."""
 DEFAULT_GENERATOR = "partial_scan_generator"
-
+"""Serves every policy that has none of its own."""
 
 _POLICIES = {
     RefinementPolicy.name: "Adaptive: an even first look, then single positions where the predicted error is largest.",
@@ -48,6 +49,18 @@ def policies(library: ModelLibrary) -> tuple[Choice, ...]:
 def generators(library: ModelLibrary) -> tuple[Choice, ...]:
     """Every generator: models first, then the built-in ones."""
     return list_choices(library, GENERATOR_KIND, _GENERATORS)
+
+
+def own_generator(policy: str) -> str:
+    """File name, less its suffix, of the generator that was trained for a policy alone, whose name or file is given."""
+    return f"{DEFAULT_GENERATOR}_{pathlib.Path(policy).stem.removeprefix(f'{POLICY_KIND}_').replace('-', '_')}"
+
+
+def default_generator(policy: str, choices: tuple[Choice, ...]) -> Choice:
+    """What completes a policy's scans best: its own generator, or where there is none the one that serves all."""
+    own = own_generator(policy)
+    found = default_choice(choices, own)
+    return found if pathlib.Path(found.name).stem == own else default_choice(choices, DEFAULT_GENERATOR)
 
 
 def policy(name: str, library: ModelLibrary) -> Policy:

@@ -115,8 +115,9 @@ class ModelChoices(Observable.Observable, typing.Generic[M]):
 
     @property
     def generator_index(self) -> int:
-        """The chosen generator; choosing the last line asks for a file."""
-        return _index(self.menu.generators, self._owner.settings.generator, self.menu.default_generator)
+        """The chosen generator, by default the policy's own; choosing the last line asks for a file."""
+        own = self.menu.default_generators[self.policy_index] if self.menu.default_generators else 0
+        return _index(self.menu.generators, self._owner.settings.generator, own)
 
     @generator_index.setter
     def generator_index(self, index: int | None) -> None:

@@ -33,12 +33,16 @@ class MenuLine:
 
 @dataclasses.dataclass(frozen=True)
 class ModelMenu:
-    """The menus of policies and generators, and the line of each that is chosen where the settings name none."""
+    """The menus of policies and generators, and the lines that are chosen where the settings name none.
+
+    Attributes:
+        default_generators: one for each policy.
+    """
 
     policies: tuple[MenuLine, ...] = ()
     generators: tuple[MenuLine, ...] = ()
     default_policy: int = 0
-    default_generator: int = 0
+    default_generators: tuple[int, ...] = ()
 
 
 def partial_scan_menu(library: ModelLibrary) -> ModelMenu:
@@ -48,7 +52,7 @@ def partial_scan_menu(library: ModelLibrary) -> ModelMenu:
         _lines(policies),
         _lines(generators),
         policies.index(default_choice(policies, partial_scan.DEFAULT_POLICY)),
-        generators.index(default_choice(generators, partial_scan.DEFAULT_GENERATOR)),
+        tuple(generators.index(partial_scan.default_generator(policy.name, generators)) for policy in policies),
     )
 
 

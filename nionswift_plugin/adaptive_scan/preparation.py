@@ -49,11 +49,9 @@ class Models:
 
     @classmethod
     def load(cls, settings: PartialScanSettings, library: ModelLibrary) -> Models:
-        """Those that were chosen, or the shipped ones. Raises ModelError; may take a while."""
+        """Those that were chosen, or the best shipped ones. Raises ModelError; may take a while."""
         policy = settings.policy or default_choice(catalogue.policies(library), catalogue.DEFAULT_POLICY).name
-        generator = (
-            settings.generator or default_choice(catalogue.generators(library), catalogue.DEFAULT_GENERATOR).name
-        )
+        generator = settings.generator or catalogue.default_generator(policy, catalogue.generators(library)).name
         return cls(catalogue.policy(policy, library), catalogue.generator(generator, library))
 
     def records(self) -> dict[str, ModelRecord]:

@@ -213,3 +213,16 @@ def test_the_catalogue_lists_models_with_refused_ones_beside_built_in_ones(tmp_p
     with pytest.raises(ModelError, match="no model named 'nonsense'"):
         catalogue.policy("nonsense", library)
     assert default_choice(catalogue.policies(library), "absent").title == "Refinement"
+
+
+def test_a_policy_is_completed_by_its_own_generator(tmp_path):
+    for name in ("", "_spiral", "_lstm"):
+        tiny_models.save(tmp_path, f"partial_scan_generator{name}.onnx", tiny_models.generator(name=f"Mine {name}"))
+    choices = catalogue.generators(ModelLibrary([tmp_path], shipped=tmp_path / "none"))
+    for policy, title in {
+        "spiral": "Mine _spiral",
+        "/models/partial_scan_policy_lstm.onnx": "Mine _lstm",
+        "refinement": "Mine ",
+    }.items():
+        assert catalogue.default_generator(policy, choices).title == title
+    assert catalogue.default_generator("spiral", choices[-1:]).model is None

@@ -195,6 +195,20 @@ def test_a_model_is_added_and_chosen(opened: Opened, tmp_path: pathlib.Path) -> 
     assert (opened.folders.models / "mine.onnx").is_file()
 
 
+def test_a_policy_brings_its_own_generator_until_another_is_chosen(opened: Opened) -> None:
+    models = opened.model.models
+    for policy, generator in {
+        "Refinement": "Completion of refined positions",
+        "Spiral": "Completion of spirals",
+        "Predicted error": "Universal completion",
+    }.items():
+        models.policy_index = models.policy_titles.index(policy)
+        assert models.generator_titles[models.generator_index] == generator
+    models.generator_index = models.generator_titles.index("Linear interpolation")
+    models.policy_index = models.policy_titles.index("Spiral")
+    assert models.generator_titles[models.generator_index] == "Linear interpolation"
+
+
 def test_a_refused_model_is_told_and_changes_nothing(opened: Opened, tmp_path: pathlib.Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model at all")
     (tmp_path / "alignment.onnx").write_bytes(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from adaptive_core.model_library import ModelLibrary
+from adaptive_core.partial_scan.catalogue import own_generator
 from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.training.partial_scan.data import held_out_truths
 from adaptive_core.training.partial_scan.evaluate import linear, thin_plate
@@ -26,10 +27,10 @@ def _generator(name):
     return lambda scan: generator.complete(scan).image
 
 
-@pytest.mark.parametrize("path", ["spiral", "halton"])
+@pytest.mark.parametrize("path", ["spiral", "halton", "blue-noise"])
 def test_a_paths_own_generator_is_the_best_completion_of_it(path, truths):
     scans = list(scanned(truths, path, None))
-    own = _rms(_generator(f"partial_scan_generator_{path}"), truths, scans)
+    own = _rms(_generator(own_generator(path)), truths, scans)
     assert own < 0.95 * min(_rms(linear, truths, scans), _rms(thin_plate, truths, scans))
     # It was trained for this path and is not worse than the one that serves all paths.
     assert own < 1.02 * _rms(_generator("partial_scan_generator"), truths, scans)

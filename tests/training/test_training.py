@@ -149,6 +149,18 @@ def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):
     assert LoadedModel(path.read_bytes(), path).card.training["config"]["policy"] == "policy.onnx"
 
 
+def test_generator_goes_on_with_what_refinement_scans(tmp_path, image_folder, tiny_generator):
+    config = GeneratorConfig(images=image_folder, iterations=2, validation_crops=2, scored_crops=1, **TINY)
+    changed = {"initial": str(tiny_generator), "paths": "refinement", "policy": "refinement", "walks": 0.5}
+    path = generator.train(dataclasses.replace(config, **changed), tmp_path / "run")
+    assert path.name == "partial_scan_generator_refinement.onnx"
+    scores = LoadedModel(path.read_bytes(), path).card.scores
+    assert [score["dataset"].split("px, ")[1] for score in scores] == [
+        "refinement",
+        "refinement at 30 electrons a probe",
+    ]
+
+
 def test_train_by_name(tmp_path):
     with pytest.raises(InvalidInputError, match="no config 'magic'; there are generator, "):
         partial_scan.train("magic")

@@ -23,11 +23,8 @@ from adaptive_core.scan_path import FloatArray, Size
 FULL_RASTER = "full-raster"
 GRID_COMPLETIONS = ("nearest-interpolation", "linear-interpolation", BIHARMONIC)
 """Completions of the uniform grid without learning."""
-OWN_GENERATORS: collections.abc.Mapping[str, str] = {
-    **{name: f"partial_scan_generator_{name.replace('-', '_')}" for name in STATIC_POLICIES},
-    FULL_RASTER: "partial_scan_denoiser",
-}
-"""File name, less its suffix, of the generator that was trained for a static path alone."""
+DENOISER = "partial_scan_denoiser"
+"""The generator that was trained for full rasters alone."""
 _CLASSICAL: collections.abc.Mapping[str, type[Biharmonic] | type[Wiener]] = {BIHARMONIC: Biharmonic, WIENER: Wiener}
 _BLIND = frozenset({"position", "remaining"})
 
@@ -54,7 +51,7 @@ def full_raster(size_px: Size) -> FloatArray:
 
 def is_static(policy: str) -> bool:
     """Whether a policy of this label is one of the static paths or the full raster."""
-    return policy in OWN_GENERATORS
+    return policy == FULL_RASTER or policy in STATIC_POLICIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +70,7 @@ class Models:
 
     def generators_of(self, policy: str) -> list[str]:
         """What completes a policy's scans: its own generator where there is one, and the one that serves all."""
-        own = OWN_GENERATORS.get(policy, f"partial_scan_generator_{policy.removeprefix('partial_scan_policy_')}")
-        names = [own.replace("-", "_"), self.generator]
+        names = [DENOISER if policy == FULL_RASTER else catalogue.own_generator(policy), self.generator]
         return list(dict.fromkeys(name for name in names if name == self.generator or self._file(name) is not None))
 
     def load_generator(self, name: str) -> Generator:

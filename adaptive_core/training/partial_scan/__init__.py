@@ -12,7 +12,7 @@ import typing
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.training.configs import changed
-from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
+from adaptive_core.training.partial_scan.paper_configs import SMALL_S1, TABLE_S1
 
 CONFIGS = {
     "generator": "generator",
@@ -22,12 +22,14 @@ CONFIGS = {
     "generator-uniform-grid": "generator",
     "generator-halton": "generator",
     "generator-random-segments": "generator",
+    "generator-blue-noise": "generator",
+    "generator-refinement": "generator",
     "denoiser": "generator",
     "path-gradient": "path_gradient",
     "crdpg-lstm": "crdpg_training",
     "crdpg-dnc": "crdpg_training",
     "td3": "crdpg_training",
-    **dict.fromkeys(TABLE_S1, "crdpg_training"),
+    **dict.fromkeys((*TABLE_S1, *SMALL_S1), "crdpg_training"),
 }
 """Name of each config and the module that has it; a policy needs a generator first."""
 

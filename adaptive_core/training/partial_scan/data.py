@@ -107,8 +107,8 @@ def held_out_truths(images: ImageSet | None, count: int, seed: int = 1, size_px:
     return TruthSource(None, size_px, np.random.default_rng([123456, seed])).draw(count)
 
 
-Walker = collections.abc.Callable[[FloatImage], FloatArray]
-"""Chooses positions, shape (n, 2) px, on a truth."""
+Walker = collections.abc.Callable[[FloatImage, float | None, np.random.Generator], tuple[FloatArray, FloatArray]]
+"""Scans a truth at a dose (None for no noise); positions, shape (n, 2) px, and the values there, shape (n,)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +119,11 @@ class Recipe:
         paths: where to.
         doses: electrons that a probe detects where the truth is 1, from lowest to highest, even in the logarithm.
         noise_free: fraction of scans without shot noise.
-        misplaced: fraction of scans whose beam is not where it was asked to be, which a model does not know.
+        misplaced: fraction of scans whose beam is not where it was asked to be, which a model does not know; not those
+            of the walker.
         soft: fraction of scans that are splatted with bilinear weights, so that the generator also serves as the
             differentiable model through which a policy learns.
-        walker: chooses the positions of a part of the scans; None for none.
+        walker: makes a part of the scans; None for none.
         walks: the size of that part.
     """
 
@@ -146,11 +147,13 @@ def partial_batch(
     size_px = (truths.shape[1], truths.shape[2])
     partials, moments = [], []
     for truth in truths:
-        is_walk = recipe.walker is not None and rng.random() < recipe.walks
-        positions = recipe.walker(truth) if recipe.walker and is_walk else random_path(truth, recipe.paths, rng)
-        beam = misplaced(positions, size_px, rng) if rng.random() < recipe.misplaced else positions
         dose = None if rng.random() < recipe.noise_free else float(np.exp(rng.uniform(*np.log(recipe.doses))))
-        values = measure(truth, beam, dose, rng)
+        if recipe.walker is not None and rng.random() < recipe.walks:
+            positions, values = recipe.walker(truth, dose, rng)
+        else:
+            positions = random_path(truth, recipe.paths, rng)
+            beam = misplaced(positions, size_px, rng) if rng.random() < recipe.misplaced else positions
+            values = measure(truth, beam, dose, rng)
         scan = partial_scan(values, positions, size_px)
         partial = torch.from_numpy(scan.partial)
         if rng.random() < recipe.soft:

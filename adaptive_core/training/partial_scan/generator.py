@@ -24,8 +24,13 @@ from torch.nn import functional
 from adaptive_core import model_card
 from adaptive_core.errors import ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
-from adaptive_core.partial_scan.generator import InterpolatingGenerator
-from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.partial_scan import catalogue
+from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
+from adaptive_core.partial_scan.generator import Estimate, OnnxGenerator
+from adaptive_core.partial_scan.generator import Generator as ScanGenerator
+from adaptive_core.partial_scan.partial_image import PartialImage
+from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
+from adaptive_core.partial_scan.static_policy import STATIC_POLICIES
 from adaptive_core.scan_path import FloatArray
 from adaptive_core.training.export import read_weights, to_onnx, with_half_weights, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
@@ -41,8 +46,8 @@ from adaptive_core.training.partial_scan.data import (
 )
 from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, STEM_CHANNELS, Generator
-from adaptive_core.training.partial_scan.paths import MIXTURES, PROBES_PER_SEGMENT, random_path
-from adaptive_core.training.partial_scan.scores import card_scores
+from adaptive_core.training.partial_scan.paths import MIXTURES, random_path, random_probes
+from adaptive_core.training.partial_scan.scores import card_scores, scanned
 from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.runs import RunFolder
 
@@ -58,8 +63,9 @@ class GeneratorConfig:
         iterations: largest number of iterations.
         initial: name or file of the model to go on from; None for random weights, of ``channels`` and ``blocks``.
         paths: name of the mixture of paths, one of MIXTURES.
-        policy: ONNX file of a policy whose walks are a part of the paths; None for random paths only. A generator that
-            was trained before can go on with the policy that was trained through it.
+        policy: name or ONNX file of a policy that makes a part of the scans, with the completions of ``initial``; None
+            for random paths only.
+        walks: the size of that part.
         doses: electrons that a probe detects where the truth is 1, from lowest to highest.
         noise_free: fraction of scans without shot noise.
         misplaced: fraction of scans with errors of the probe positions.
@@ -84,7 +90,8 @@ class GeneratorConfig:
     iterations: int = 1_000_000
     initial: str | None = None
     paths: str = "any"
-    policy: pathlib.Path | None = None
+    policy: str | pathlib.Path | None = None
+    walks: float = 0.25
     doses: tuple[float, float] = DOSE_RANGE
     noise_free: float = 0.5
     misplaced: float = 0.1
@@ -139,6 +146,8 @@ PRODUCTS = {
             "uniform-grid": "uniform grids",
             "halton": "Halton sequences",
             "random-segments": "random segments",
+            "blue-noise": "blue noise",
+            "refinement": "refined positions",
         }.items()
     },
 }
@@ -176,6 +185,8 @@ CONFIGS = {
     "generator-uniform-grid": _of_path("uniform-grid", 4.0),
     "generator-halton": _of_path("halton", 4.0),
     "generator-random-segments": _of_path("random-segments", 4.0),
+    "generator-blue-noise": _of_path("blue-noise", 4.0),
+    "generator-refinement": _of_path("refinement", 10.0, policy="refinement", walks=0.4),
     "denoiser": dataclasses.replace(
         _of_path("raster", 5.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, learning_rate=8e-4
     ),
@@ -212,14 +223,14 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     checkpoint = run.open(resume)
     network = _initial(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
-    walker = None if config.policy is None else _walker(config.policy, rng)
     recipe = Recipe(
         MIXTURES[config.paths],
         config.doses,
         config.noise_free,
         config.misplaced,
         0.12 if config.paths == "any" else 0.0,
-        walker,
+        _walker(config),
+        config.walks,
     )
     specimens = specimen_images(config.specimens)
     sources = [TruthSource(images, size, rng, specimens=specimens) for size in config.sizes_px]
@@ -259,14 +270,41 @@ def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.
     return truths[:, :height]
 
 
-def _walker(path: pathlib.Path, rng: np.random.Generator) -> Walker:
-    """Where a policy goes, up to a random stage of its scan."""
-    policy = OnnxPolicy(LoadedModel(path.read_bytes(), path))
+class _Deciding:
+    """Completes what a policy decides on, but not the finished scan: nobody looks at that, and it costs half the time.
 
-    def walk(truth: FloatImage) -> FloatArray:
-        whole = evaluate.probes_of((truth.shape[0], truth.shape[1])) // PROBES_PER_SEGMENT
-        segments = whole if rng.random() < 0.6 else int(rng.integers(2, 2 * whole))
-        return evaluate.policy_positions(policy, InterpolatingGenerator("nearest"), truth, segments)
+    Args:
+        generator: completes.
+        probes: of the finished scan.
+    """
+
+    def __init__(self, generator: ScanGenerator, probes: int) -> None:
+        self.name, self.predicts_error = generator.name, generator.predicts_error
+        self._generator, self._probes = generator, probes
+        self._estimate: Estimate | None = None
+
+    def complete(self, scan: PartialImage, channel: int = 0) -> Estimate:
+        if self._estimate is None or scan.probes < self._probes:
+            self._estimate = self._generator.complete(scan, channel)
+        return self._estimate
+
+
+def _walker(config: GeneratorConfig) -> Walker | None:
+    """Scans of a policy by the product's own loop, up to a random stage."""
+    if config.policy is None:
+        return None
+    library, mixture = ModelLibrary(), MIXTURES[config.paths]
+    policy = catalogue.policy(str(config.policy), library)
+    generator = catalogue.generator(config.initial or "nearest-interpolation", library)
+
+    def walk(truth: FloatImage, dose: float | None, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        probes = random_probes(truth.size, mixture, rng)
+        seed = int(rng.integers(2**31))
+        scanned = adapt(policy, _Deciding(generator, probes), truth, Spending(probes, dose, 1.0), seed)
+        whole = len(scanned.positions)
+        stage = whole if rng.random() < mixture.whole else max(int(whole * rng.uniform(0.1, 1)), 2)
+        values = np.concatenate([part[0] for part in scanned.scan.values])
+        return scanned.positions[:stage], values[:stage].astype(np.float64)
 
     return walk
 
@@ -278,9 +316,9 @@ def _validation(
     if config.validation_crops == 0:
         return lambda _network: {}
     truths = held_out_truths(held_out, config.validation_crops)
-    partial, mean, sd = partial_batch(truths, np.random.default_rng(3), dataclasses.replace(recipe, walker=None))
+    partial, mean, sd = partial_batch(truths, np.random.default_rng(3), recipe)
     names = ("spiral", "uniform-grid") if config.paths == "any" else (config.paths,)
-    walks = {name: evaluate.static_positions(name, (96, 96), 400) for name in names if name in evaluate.STATIC_PATHS}
+    walks = {name: evaluate.static_positions(name, (96, 96), 400) for name in names if name in STATIC_POLICIES}
 
     @torch.no_grad()
     def figures(network: Generator) -> dict[str, float]:
@@ -334,10 +372,6 @@ def _export(
     held_out: ImageSet | None,
 ) -> pathlib.Path:
     product = PRODUCTS[config.paths]
-    scores: tuple[dict[str, typing.Any], ...] = ()
-    if held_out is not None and config.scored_crops:
-        completion = evaluate.torch_completion(fitted.network)
-        scores = card_scores(completion, held_out, config.scored_crops, config.paths)
     card = model_card.ModelCard(
         kind="partial_scan_generator",
         name=product.title,
@@ -352,18 +386,26 @@ def _export(
             "minutes": round(fitted.minutes, 1),
             "iterations": fitted.iterations,
         },
-        scores=scores,
         licence="GPL-3.0-or-later",
         sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
     )
+    path = run.path / f"{product.file_name}.onnx"
+    network = export(fitted.network)
+    # What is scored is what is shipped, with weights of half precision.
+    generator = OnnxGenerator(LoadedModel(model_card.write_card(network, card), path))
+    if held_out is not None and config.scored_crops:
+        scores = card_scores(generator, held_out, config.scored_crops, config.paths)
+        card = dataclasses.replace(card, scores=scores)
     truths = held_out_truths(held_out, 6, seed=2)
     rng = np.random.default_rng(2)
-    if config.paths == "any":
+    if config.paths == RefinementPolicy.name:
+        scans = scanned(truths, config.paths, None, generator=generator)
+        walks = [np.concatenate([action.positions for action in scan.actions]) for scan in scans]
+    elif config.paths == "any":
         walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]
     else:
         walks = [random_path(truth, dataclasses.replace(MIXTURES[config.paths], whole=1.0), rng) for truth in truths]
     dose = 10.0 if config.paths == "raster" else None
     draw_examples(run.path / "examples.png", fitted.network, truths, walks, dose)
-    path = run.path / f"{product.file_name}.onnx"
-    write_model(path, model_card.write_card(export(fitted.network), card))
+    write_model(path, model_card.write_card(network, card))
     return path

@@ -72,9 +72,11 @@ MIXTURES = {
     ),
     **{name: Mixture({name: 1.0}) for name in STATIC_PATHS},
     "random-segments": Mixture({"segments-20": 1.0}),
+    "blue-noise": Mixture({"blue-noise": 1.0}),
+    "refinement": Mixture({"blue-noise": 1.0}, whole=0.7),
     "raster": Mixture({"raster": 1.0}, whole=1.0),
 }
-"""By name: any path, one static path each, and the full raster."""
+"""By name: any path, one static path each, what the refinement policy looks at first, and the full raster."""
 
 
 def reflect(start: FloatArray, direction: FloatArray, size_px: Size) -> FloatArray:
@@ -201,6 +203,8 @@ def _of_kind(kind: str, truth: FloatImage, probes: int, rng: np.random.Generator
         return static_path.random_segments(size_px, probes, int(rng.integers(2**31)), int(rng.integers(4, longest)))
     if kind == "segments-20":
         return static_path.random_segments(size_px, probes, int(rng.integers(2**31)))
+    if kind == "blue-noise":
+        return static_path.blue_noise(size_px, probes, int(rng.integers(2**31)))
     if kind == "random":
         return rng.uniform(0, 1, (probes, 2)) * size
     if kind == "refined":
@@ -222,12 +226,17 @@ def _refined(truth: FloatImage, probes: int, rng: np.random.Generator) -> FloatA
     return np.concatenate([even, np.stack(np.unravel_index(chosen, size_px), axis=1) + 0.5])
 
 
+def random_probes(pixels: int, mixture: Mixture, rng: np.random.Generator) -> int:
+    """Number of probes of a whole scan."""
+    at_paper = rng.random() < mixture.paper_coverage
+    coverage = PAPER_COVERAGE if at_paper else math.exp(rng.uniform(math.log(1 / 50), math.log(1 / 5)))
+    return max(round(pixels * coverage), 2 * PROBES_PER_SEGMENT)
+
+
 def random_path(truth: FloatImage, mixture: Mixture, rng: np.random.Generator) -> FloatArray:
     """Positions of a random path of a mixture on a truth (H, W), which only the kind "refined" looks at."""
     kinds, odds = list(mixture.odds), np.fromiter(mixture.odds.values(), np.float64)
-    at_paper = rng.random() < mixture.paper_coverage
-    coverage = PAPER_COVERAGE if at_paper else math.exp(rng.uniform(math.log(1 / 50), math.log(1 / 5)))
-    probes = max(round(truth.size * coverage), 2 * PROBES_PER_SEGMENT)
+    probes = random_probes(truth.size, mixture, rng)
     shares = [probes]
     if rng.random() < mixture.mixed:
         first = int(probes * rng.uniform(0.2, 0.8))

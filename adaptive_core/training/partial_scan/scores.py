@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
+from adaptive_core.partial_scan.generator import Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
+from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
 from adaptive_core.scan_path import Positions
 from adaptive_core.training.partial_scan.evaluate import (
     STATIC_PATHS,
@@ -30,30 +33,42 @@ _WIDTHS_PX = (0.0, 0.7, 1.0, 1.5, 2.0, 3.0)
 Scores = tuple[dict[str, typing.Any], ...]
 
 
-def card_scores(complete: Completion, images: ImageSet, crops: int, paths: str) -> Scores:
+def card_scores(generator: Generator, images: ImageSet, crops: int, paths: str) -> Scores:
     """Mean squared errors of a generator that was trained on a mixture of paths, one of MIXTURES.
 
-    For a static path without noise and with PROBE_DOSE electrons a probe; for any path those of all static ones, and of
+    For one path without noise and with PROBE_DOSE electrons a probe; for any path those of all static ones, and of
     misplaced probes; for the raster those of RASTER_DOSES electrons a pixel, beside the best Gaussian filter.
     """
     truths, _ = validation_crops(images, 96, crops, seed=1)
     if paths == "raster":
-        return tuple(_raster_score(complete, truths, dose) for dose in RASTER_DOSES)
+        return tuple(_raster_score(generator, truths, dose) for dose in RASTER_DOSES)
     names = STATIC_PATHS if paths == "any" else (paths,)
-    scores = [_score(complete, truths, name, None) for name in names]
-    scores += [_score(complete, truths, name, PROBE_DOSE) for name in names]
+    scores = [_score(generator, truths, name, None) for name in names]
+    scores += [_score(generator, truths, name, PROBE_DOSE) for name in names]
     if paths == "any":
-        scores += [_score(complete, truths, name, None, errors=True) for name in ("spiral", "uniform-grid")]
+        scores += [_score(generator, truths, name, None, errors=True) for name in ("spiral", "uniform-grid")]
     return tuple(scores)
 
 
 def scanned(
-    truths: FloatImage, name: str, dose: float | None, errors: bool = False, seed: int = 4
+    truths: FloatImage,
+    name: str,
+    dose: float | None,
+    errors: bool = False,
+    seed: int = 4,
+    generator: Generator | None = None,
 ) -> collections.abc.Iterator[PartialImage]:
-    """A scan of each truth (n, H, W) along a static path or the raster; with ``errors`` the beam is misplaced."""
+    """A scan of each truth (n, H, W) along a static path or the raster; with ``errors`` the beam is misplaced.
+
+    Refinement looks at the completions of ``generator``, and is not misplaced.
+    """
     rng = np.random.default_rng(seed)
     size_px = (truths.shape[1], truths.shape[2])
-    for truth in truths:
+    for i, truth in enumerate(truths):
+        if name == RefinementPolicy.name and generator is not None:
+            spending = Spending(probes_of(size_px), dose, 1.0)
+            yield adapt(RefinementPolicy(), generator, truth, spending, seed * 1_000_003 + i).scan
+            continue
         if name == "raster":
             positions = random_path(truth, MIXTURES[name], rng)
         else:
@@ -65,12 +80,12 @@ def scanned(
 
 
 def _score(
-    complete: Completion, truths: FloatImage, name: str, dose: float | None, errors: bool = False
+    generator: Generator, truths: FloatImage, name: str, dose: float | None, errors: bool = False
 ) -> dict[str, typing.Any]:
-    completions = {"": complete, "linear": linear, "thin-plate spline": thin_plate}
+    completions: dict[str, Completion] = {"": _completion(generator), "linear": linear, "thin-plate spline": thin_plate}
     found: dict[str, list[float]] = {key: [] for key in completions}
     probes = 0
-    for truth, scan in zip(truths, scanned(truths, name, dose, errors), strict=True):
+    for truth, scan in zip(truths, scanned(truths, name, dose, errors, generator=generator), strict=True):
         probes = scan.probes
         for key, completion in completions.items():
             found[key].append(_mse(completion(scan), truth))
@@ -85,10 +100,14 @@ def _score(
     }
 
 
-def _raster_score(complete: Completion, truths: FloatImage, dose: float) -> dict[str, typing.Any]:
+def _completion(generator: Generator) -> Completion:
+    return lambda scan: generator.complete(scan).image
+
+
+def _raster_score(generator: Generator, truths: FloatImage, dose: float) -> dict[str, typing.Any]:
     found, filtered = [], []
     for truth, scan in zip(truths, scanned(truths, "raster", dose), strict=True):
-        found.append(_mse(complete(scan), truth))
+        found.append(_mse(generator.complete(scan).image, truth))
         filtered.append([_mse(gaussian_filter(scan.image(), width), truth) for width in _WIDTHS_PX])
     raw, *smoothed = np.mean(filtered, axis=0).round(5)
     return {
