@@ -26,6 +26,9 @@ from adaptive_core.scan_path import Action
 
 logger = logging.getLogger(__name__)
 
+MOST_UNJUDGED = 1.2
+"""A scan that may end at a predicted error has at most this many times the probes of the completion that tells it."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScanStep:
@@ -193,7 +196,9 @@ class Episode:
                     )
                 )
             if estimate is None:
-                estimate = live.poll(self.scan)
+                estimate = live.poll(self.scan, self._probes_to_judge())
+                if estimate is not None and self.estimate is not None and estimate.probes < self.estimate.probes:
+                    estimate = None
                 self.estimate = estimate or self.estimate
             yield ScanStep(
                 index=self.segments - 1,
@@ -238,6 +243,13 @@ class Episode:
     def _remaining(self) -> float:
         return self.plan.remaining(self.segments, self.scan.probes, self.beam_on_us + self._overhead_us)
 
+    def _probes_to_judge(self) -> float:
+        """How many probes a completion has to know before the scan goes on."""
+        judged = 0 if self.estimate is None else self.estimate.probes
+        if self.plan.budget.predicted_error is None or self.scan.probes <= MOST_UNJUDGED * judged:
+            return 0.0
+        return self.scan.probes / MOST_UNJUDGED
+
     def _seen_enough(self) -> bool:
         limit = self.plan.budget.predicted_error
         predicted = None if self.estimate is None else self.estimate.predicted_error
@@ -261,12 +273,19 @@ class _LiveCompletion:
         # A completion that still runs is not waited for: it is about to be replaced by one of the whole scan.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def poll(self, scan: PartialImage) -> Estimate | None:
-        """The completion that has become ready, if any; begins the next one when it is time. Raises its exception."""
+    def poll(self, scan: PartialImage, least_probes: float) -> Estimate | None:
+        """The completion that has become ready, if any; begins the next one when it is time. Raises its exception.
+
+        Unless ``least_probes`` is 0, it waits for a completion that knows at least so many probes.
+        """
         estimate = None
-        if self._pending is not None and self._pending.done():
-            estimate, self._pending = self._pending.result(), None
-        if self._pending is None and time.perf_counter() - self._last >= self._interval_s:
-            self._last = time.perf_counter()
-            self._pending = self._pool.submit(self._generator.complete, scan.snapshot())
-        return estimate
+        is_waiting = least_probes > 0
+        while True:
+            if self._pending is not None and (is_waiting or self._pending.done()):
+                estimate, self._pending = self._pending.result(), None
+                is_waiting = estimate.probes < least_probes
+            if self._pending is None and (is_waiting or time.perf_counter() - self._last >= self._interval_s):
+                self._last = time.perf_counter()
+                self._pending = self._pool.submit(self._generator.complete, scan.snapshot())
+            if not is_waiting:
+                return estimate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 
 import numpy as np
@@ -32,7 +33,7 @@ class Estimate:
     standardised: ImageArray
     probes: int
 
-    @property
+    @functools.cached_property
     def predicted_error(self) -> float | None:
         """Predicted RMS error of the completion in units of the measured values' standard deviation."""
         if self.error is None:

@@ -89,7 +89,8 @@ def _whole_batches(probes: float, plan: ScanPlan) -> int:
 def largest_errors(squared_error: npt.NDArray[np.float32], probes: int, spacing_px: float) -> FloatArray:
     """Where further probes remove most of the predicted squared error (height, width).
 
-    The highest peaks are taken, half of what is left at a time; around each the error falls as far as a probe reaches.
+    The highest peaks are taken, half of what is left at a time, but at least a 32nd of all, so that the time grows no
+    faster than the area; around each peak the error falls as far as a probe reaches.
 
     Returns:
         At most ``probes`` centres of unmeasured pixels, shape (n, 2), px; fewer only if there are no more of them.
@@ -99,12 +100,13 @@ def largest_errors(squared_error: npt.NDArray[np.float32], probes: int, spacing_
     chosen: list[npt.NDArray[np.intp]] = []
     free = error > 0
     left = min(probes, int(np.count_nonzero(free)))
+    least = -(-left // 32)
     while left > 0:
         # Beyond the edge there is no error to remove: a probe on the edge serves half as much.
         smooth = np.where(free, ndimage.gaussian_filter(error, SMOOTHING * spacing_px, mode="constant"), -1.0)
         peaks = np.argwhere(free & (smooth == ndimage.maximum_filter(smooth, 2 * round(0.7 * spacing_px) + 1)))
         height = smooth[tuple(peaks.T)]
-        peaks = peaks[np.argsort(-height, kind="stable")[: -(-left // 2)]]
+        peaks = peaks[np.argsort(-height, kind="stable")[: min(left, max(-(-left // 2), least))]]
         chosen.append(peaks)
         left -= len(peaks)
         taken = np.ones(error.shape, dtype=np.bool_)

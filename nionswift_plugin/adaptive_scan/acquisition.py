@@ -39,6 +39,8 @@ class Progress:
         dose_e_per_A2: delivered dose; None if unknown.
         seconds: since the beam was taken.
         seconds_left: at the present speed.
+        predicted_error: RMS error of the latest completion as its generator predicts it, in units of the standard
+            deviation of the measured values; None if not predicted.
     """
 
     fraction: float
@@ -48,6 +50,7 @@ class Progress:
     dose_e_per_A2: float | None
     seconds: float
     seconds_left: float
+    predicted_error: float | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +81,8 @@ class Outcome:
         estimate: the completion of everything that was measured; None without one.
         progress: how far it came.
         journal: the file that tells it again.
-        overhead_s: median time of a segment beyond its probes; None without a segment.
+        overhead_s: mean time of a segment beyond its probes, completions for the policy included; None without a
+            segment.
     """
 
     prepared: PreparedScan | None
@@ -217,7 +221,7 @@ class _Meter:
 
     @property
     def overhead_s(self) -> float | None:
-        return max(statistics.median(self._overheads), 0.0) if self._overheads else None
+        return max(statistics.fmean(self._overheads), 0.0) if self._overheads else None
 
     def progress(self) -> Progress:
         episode = self._episode
@@ -233,4 +237,5 @@ class _Meter:
             episode.dose_e_per_A2,
             seconds,
             left * plan.probes * seconds / done if done else 0.0,
+            None if episode.estimate is None else episode.estimate.predicted_error,
         )

@@ -36,6 +36,9 @@ _PAIRS = {RASTER: MEASURED, DIFFERENCE: UNCERTAINTY, MEASURED: RASTER, UNCERTAIN
 
 METADATA_KEY = "adaptive_scan"
 
+_LIFT = 0.3
+"""Low values are shown by this fraction of the contrast above the black of pixels without a value."""
+
 Metadata = dict[str, typing.Any]
 
 
@@ -253,12 +256,12 @@ class ResultItems:
         return self._frame.xdata(data, self._channel, extra, **options)
 
     def _set_contrast(self, item: DataItem.DataItem) -> None:
-        """Swift's automatic contrast does not know about pixels without a value."""
+        """Swift's automatic contrast does not know about pixels without a value, from which low ones must stand out."""
         data = item.data
         known = None if data is None else data[np.isfinite(data)]
         if known is not None and known.size:
             low, high = np.percentile(known, [1, 99]).tolist()
-            self._display_item(item).display_data_channels[0].display_limits = low, high
+            self._display_item(item).display_data_channels[0].display_limits = low - _LIFT * (high - low), high
 
     def _display_item(self, item: DataItem.DataItem) -> DisplayItem.DisplayItem:
         """How an item is displayed; every data item of a project has that."""

@@ -13,6 +13,9 @@ from adaptive_core.scan_path import Action, FloatArray, Segment, Size
 _SMALLEST_SIDE_PX = 384
 """The longer side of the picture has at least about this many px, so that lines are thin beside the region's pixels."""
 
+_LEAST_SPACING_PX = 4
+"""Dots of 3 px that are closer on average run into each other."""
+
 
 class PathPicture:
     """Grows with the path.
@@ -21,7 +24,8 @@ class PathPicture:
         size_px: region (height, width) in px.
         probes: expected number of probes; the last of them has the last colour.
         colours: look-up table (256, 3), uint8, in the order of the bytes of the picture.
-        radius_px: of the dot of a probe, in px of the picture; by default a quarter of a pixel of the region.
+        radius_px: of the dot of a probe, in px of the picture; by default a quarter of a pixel of the region, but at
+            least 1 where probes are far enough apart, since Swift shows a large picture at a fraction of its size.
 
     Attributes:
         scale: px of the picture for one px of the region.
@@ -34,7 +38,10 @@ class PathPicture:
         self.scale = self.scale_of(size_px)
         self.image = np.zeros((size_px[0] * self.scale, size_px[1] * self.scale, 3), dtype=np.uint8)
         self._probes = probes
-        self._radius_px = self.scale // 4 if radius_px is None else radius_px
+        if radius_px is None:
+            spacing_px = self.scale * math.sqrt(math.prod(size_px) / max(probes, 1))
+            radius_px = self.scale // 4 or int(spacing_px > _LEAST_SPACING_PX)
+        self._radius_px = radius_px
         self._colours = colours
         self._drawn = 0
         self._order = 0

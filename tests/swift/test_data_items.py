@@ -76,6 +76,14 @@ def test_a_large_region_keeps_its_size() -> None:
     assert PathPicture((1024, 512), 10, path_colours()).image.shape == (1024, 512, 3)
 
 
+@pytest.mark.parametrize(("probes", "drawn"), [(1, 5), (1024**2, 1)])
+def test_probes_of_a_large_picture_are_seen_unless_they_are_close_to_each_other(probes: int, drawn: int) -> None:
+    picture = PathPicture((1024, 1024), probes, path_colours())
+    picture.draw([Positions(np.array([[100.5, 200.5]]))])
+    assert np.count_nonzero(picture.image.any(axis=2)) == drawn
+    assert picture.image[100, 200].any()
+
+
 def test_which_lines_show_an_action() -> None:
     assert straight_parts(Segment((1.0, 2.0), (3.0, 4.0), 20)) == [((1.0, 2.0), (3.0, 4.0))]
     assert straight_parts(Segment((1.0, 2.0), (1.0, 2.0), 1)) == []
