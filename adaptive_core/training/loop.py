@@ -25,7 +25,8 @@ class Schedule:
     """When a training ends and what it does at which time.
 
     Attributes:
-        minutes: length of the training, interruptions not counted; whichever of this and ``iterations`` ends first.
+        minutes: length of the training by :func:`training_clock`, interruptions not counted; whichever of this and
+            ``iterations`` ends first.
         iterations: largest number of iterations.
         average: decay of the running average of the weights, which is what is used in the end.
         largest_gradient: norm to which gradients are cut.
@@ -54,6 +55,15 @@ class Fitted(typing.Generic[Network]):
     network: Network
     iterations: int
     minutes: float
+
+
+def training_clock(device: torch.device) -> collections.abc.Callable[[], float]:
+    """The clock, in seconds, by which trainings on a device are as long as they are.
+
+    On a CPU it is the processor time of this process, all its threads together, which makes trainings comparable on a
+    busy machine. The work of a GPU is not in that, so there it is the time of day.
+    """
+    return time.process_time if device.type == "cpu" else time.monotonic
 
 
 def cosine(progress: float, final: float = 0.02) -> float:
@@ -97,7 +107,8 @@ def fit(
     best = None if checkpoint is None else checkpoint.get("best")
     lowest = math.inf if checkpoint is None else float(checkpoint.get("lowest", math.inf))
     means: dict[str, float] = {}
-    begin = time.monotonic() - earlier_s
+    clock = training_clock(next(network.parameters()).device)
+    begin = clock() - earlier_s
     elapsed_s = validated_s = earlier_s
     was_finished = checkpoint is not None and schedule.progress(iteration, earlier_s) >= 1
     while True:
@@ -138,7 +149,7 @@ def fit(
         for name, value in trained.items():
             before = means.get(name, math.nan)
             means[name] = value if math.isnan(before) else 0.99 * before + 0.01 * value
-        elapsed_s = time.monotonic() - begin
+        elapsed_s = clock() - begin
 
 
 @torch.no_grad()

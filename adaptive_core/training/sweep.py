@@ -109,7 +109,7 @@ def _client(scheduler: str | None, workers: int, stack: contextlib.ExitStack) ->
     """A client that is closed with the stack, and so are the workers on this machine if they are its own."""
     if scheduler is None:
         local = distributed.LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers, threads_per_worker=1, dashboard_address=None
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         )
         client = distributed.Client(stack.enter_context(local))  # type: ignore[no-untyped-call]
         return stack.enter_context(client)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import csv
+import fnmatch
 import importlib
 import itertools
 import pathlib
@@ -14,6 +15,7 @@ import typing
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import LoadedModel
+from adaptive_core.partial_scan.truths import load_images
 
 Cell = dict[str, typing.Any]
 
@@ -36,11 +38,17 @@ def cells_of(
 ) -> list[Cell]:
     """Every combination of configs, seeds and values of fields, each checked against its config.
 
+    A config may be a pattern such as "small-s1-*".
+
     Raises:
-        InvalidInputError: an unknown config or field, or images that a loop does not take.
+        InvalidInputError: an unknown config or field, a negative seed, or images that a loop does not take or cannot
+            use.
     """
+    if negative := [seed for seed in seeds if seed < 0]:
+        raise InvalidInputError(f"A seed must not be negative, but is {negative[0]}.")
     cells: list[Cell] = []
-    for config, seed, values in itertools.product(configs, seeds, itertools.product(*overrides.values())):
+    names = [name for pattern in configs for name in _matching(loop, pattern)]
+    for config, seed, values in itertools.product(names, seeds, itertools.product(*overrides.values())):
         changes = {"seed": seed, **dict(zip(overrides, values, strict=True))}
         if minutes is not None:
             changes["minutes"] = minutes
@@ -48,6 +56,8 @@ def cells_of(
             changes["images"] = str(images.resolve())
         _door(loop).configured(config, **_typed(changes))
         cells.append({"loop": loop, "config": config, **changes})
+    if images is not None:
+        load_images(images, "train")  # refuses what cannot be learned from before any worker starts
     return cells
 
 
@@ -59,8 +69,8 @@ def run_cell(cell: Cell, folder: pathlib.Path) -> Cell:
     curve = path.parent / "curve.csv"
     if curve.exists():
         with curve.open(newline="", encoding="utf-8") as stream:
-            *_, last = csv.DictReader(stream)
-        figures["curve"] = {name: float(value) for name, value in last.items() if value}
+            rows = list(csv.DictReader(stream))
+        figures["curve"] = {name: float(value) for row in rows[-1:] for name, value in row.items() if value}
     if path.suffix == ".onnx":
         card = LoadedModel(path.read_bytes(), path).card
         figures["trained_minutes"] = card.training.get("minutes")
@@ -68,6 +78,12 @@ def run_cell(cell: Cell, folder: pathlib.Path) -> Cell:
             name = score["dataset"].rsplit(", ", 1)[-1] + " " + score["metric"]
             figures[name] = {"value": score["value"], **score.get("baselines", {})}
     return figures
+
+
+def _matching(loop: str, pattern: str) -> list[str]:
+    """The configs of a loop that a pattern names; the pattern itself where it names none, to be refused by its loop."""
+    configs = importlib.import_module(f"adaptive_core.training.{loop.replace('-', '_')}").CONFIGS
+    return fnmatch.filter(configs, pattern) or [pattern]
 
 
 def _typed(changes: Cell) -> Cell:

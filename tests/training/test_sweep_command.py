@@ -1,10 +1,12 @@
 """The command ``adaptive-scan sweep``: a tiny training for each combination, in one table, and nothing done twice."""
 
 import csv
+import importlib
 
 import distributed
 import pytest
 
+from adaptive_core.training import partial_scan, trainings
 from nionswift_plugin.adaptive_scan.command_line import main
 
 TINY = [
@@ -41,6 +43,31 @@ def test_a_sweep_trains_every_combination_and_prints_one_table(tmp_path, image_f
     assert capsys.readouterr().out == printed.out
 
 
+def test_a_pattern_stands_for_the_configs_that_it_matches():
+    cells = trainings.cells_of("partial-scan", ["table-s1-buffer-*"], [1], {}, None, None)
+    names = [cell["config"] for cell in cells]
+    assert names == [name for name in partial_scan.CONFIGS if name.startswith("table-s1-buffer-")]
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize("curve", ["", "iteration,seconds\n"])
+def test_a_learning_curve_without_a_row_has_no_end(tmp_path, monkeypatch, curve):
+    (tmp_path / "curve.csv").write_text(curve)
+    monkeypatch.setattr(partial_scan, "train", lambda *_args, **_changes: tmp_path / "folder")
+    assert trainings.run_cell({"loop": "partial-scan", "config": "td3"}, tmp_path)["curve"] == {}
+
+
+@pytest.mark.parametrize("loop", list(trainings.DOORS))
+def test_help_of_train_names_every_config(loop, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", loop, "--help"])
+    printed = set(capsys.readouterr().out.split("configs: ")[1].replace(",", " ").split())
+    names = importlib.import_module(f"adaptive_core.training.{loop.replace('-', '_')}").CONFIGS
+    assert printed == set(names)
+    for name in names:
+        importlib.import_module(trainings.DOORS[loop]).configured(name)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -49,6 +76,10 @@ def test_a_sweep_trains_every_combination_and_prints_one_table(tmp_path, image_f
         (["--config", "generator", "--set", "seed"], "--set takes FIELD=V1,V2"),
         (["--config", "generator", "--minutes", "-1"], "--minutes must be positive"),
         (["--config", "generator", "--jobs", "0"], "at least one job"),
+        (["--config", "small-s2-*"], "no config 'small-s2-*'"),
+        (["--config", "generator", "--seed", "1", "-1"], "must not be negative, but is -1"),
+        (["--config", "generator", "--images", "nowhere"], "must be in a folder; nowhere is none"),
+        (["--config", "td3", "--set", "channels=[8]"], "3 numbers of channels"),
         (["alignment", "--config", "paper", "--minutes", "3"], "paper has no field 'minutes'"),
         (["alignment", "--config", "hybrid", "--images", "x"], "hybrid has no field 'images'"),
         (["ptychography", "--config", "autoencoder", "magic"], "no config 'magic'"),

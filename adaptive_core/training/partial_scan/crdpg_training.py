@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import time
 import typing
 
 import numpy as np
@@ -16,15 +15,16 @@ from adaptive_core import model_card
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.training.export import to_onnx, write_model
-from adaptive_core.training.loop import Schedule
+from adaptive_core.training.loop import Schedule, training_clock
 from adaptive_core.training.partial_scan import generator as universal
 from adaptive_core.training.partial_scan import policy_export
-from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, new_generator
+from adaptive_core.training.partial_scan.crdpg import Crdpg, new_generator
+from adaptive_core.training.partial_scan.crdpg_config import CrdpgConfig
 from adaptive_core.training.partial_scan.data import TruthSource, held_out_truths
 from adaptive_core.training.partial_scan.environment import completed
 from adaptive_core.training.partial_scan.images import ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE
-from adaptive_core.training.partial_scan.paper_configs import TABLE_S1
+from adaptive_core.training.partial_scan.paper_configs import SMALL_S1, TABLE_S1
 from adaptive_core.training.partial_scan.paper_generator import SIZE_MULTIPLE as PAPER_SIZE_MULTIPLE
 from adaptive_core.training.partial_scan.paper_generator import PaperGenerator
 from adaptive_core.training.partial_scan.sheets import draw_examples
@@ -50,6 +50,7 @@ CONFIGS: dict[str, CrdpgConfig] = {
     "crdpg-dnc": CrdpgConfig(name="crdpg-dnc", network="dnc", supervision="full", **_AFFORDABLE),
     "td3": Td3Config(name="td3", supervised_part=2.0, **_AFFORDABLE),
     **{name: CrdpgConfig(name=name, **row.changes) for name, row in TABLE_S1.items()},
+    **{name: CrdpgConfig(name=name, **changes) for name, changes in SMALL_S1.items()},
 }
 
 
@@ -80,8 +81,7 @@ def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathl
     )
     schedule = Schedule(config.minutes, config.iterations, validate_every_s=config.validate_every_s)
     means: dict[str, float] = {}
-    # On a busy machine processor time is what makes two trainings comparable; a GPU's work is not in it.
-    clock = time.process_time if learner.device.type == "cpu" else time.monotonic
+    clock = training_clock(learner.device)
     begin = clock() - earlier_s
     elapsed_s = validated_s = earlier_s
     while True:
@@ -92,7 +92,7 @@ def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathl
             if len(learner.replay) >= config.warm_up:
                 break
         if progress >= 1 or elapsed_s - validated_s > config.validate_every_s:
-            figures = {} if validation is None else {"validation": validation_error(learner, validation)}
+            figures = {} if validation is None else validation_figures(learner, validation)
             run.save({"learner": learner.state_dict(), "iteration": iteration, "elapsed_s": elapsed_s})
             run.log({"iteration": iteration, "seconds": elapsed_s, **means, **figures})
             validated_s = elapsed_s
@@ -133,8 +133,8 @@ def scaled_down(image: np.ndarray[typing.Any, np.dtype[np.float32]], side_px: in
 
 
 @torch.no_grad()
-def validation_error(learner: Crdpg, truths: torch.Tensor) -> float:
-    """Mean squared error of completions of truths (B, H, W) along the target actor's paths."""
+def validation_figures(learner: Crdpg, truths: torch.Tensor) -> dict[str, float]:
+    """Mean and standard deviation over truths (B, H, W) of the squared error along the policy's paths."""
     learner.generator.eval()
     errors = []
     for batch in torch.split(truths.to(learner.device), 25):
@@ -143,7 +143,8 @@ def validation_error(learner: Crdpg, truths: torch.Tensor) -> float:
         image = completed(learner.generator, walk.values, walk.positions, size_px, nearest=True)
         errors.append((image - batch).square().mean(dim=(1, 2)))
     learner.generator.train(learner.generator_optimizer is not None)
-    return float(torch.cat(errors).mean())
+    each = torch.cat(errors)
+    return {"validation": float(each.mean()), "validation_sd": float(each.std(correction=0))}
 
 
 def _export(

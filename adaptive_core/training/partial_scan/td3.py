@@ -16,7 +16,8 @@ import dataclasses
 import torch
 
 from adaptive_core.training.partial_scan.actor_critic import Critic
-from adaptive_core.training.partial_scan.crdpg import Crdpg, CrdpgConfig, step_from
+from adaptive_core.training.partial_scan.crdpg import Crdpg, step_from
+from adaptive_core.training.partial_scan.crdpg_config import CrdpgConfig
 from adaptive_core.training.partial_scan.environment import Walker, turned
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.recurrent_networks import Step, unroll

@@ -1,1 +1,16 @@
 """The model of Schloz et al. and its training, by the papers' reward and by the quality of the final image."""
+
+CONFIGS = (
+    "autoencoder",
+    "autoencoder-dwcnt",
+    "autoencoder-paper",
+    "layout",
+    "adaptive",
+    "layout-dwcnt",
+    "adaptive-dwcnt",
+    "paper-small",
+    "paper-small-2022",
+    "shared-reward",
+    "paper",
+)
+"""Names of the configs of :mod:`recipes`, which needs PyTorch."""

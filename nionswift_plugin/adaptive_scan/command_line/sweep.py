@@ -16,7 +16,13 @@ LOOPS: typing.Final = ("partial-scan", "alignment", "ptychography")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     parser.add_argument("loop", choices=LOOPS, help="what is trained")
-    parser.add_argument("--config", nargs="+", required=True, metavar="NAME", help="configs, as of the command train")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="configs, as of the command train; NAME may be a pattern such as small-s1-*",
+    )
     parser.add_argument("--seed", nargs="+", type=int, default=[0], metavar="N", help="random seeds (default: 0)")
     parser.add_argument(
         "--set",
@@ -26,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=V1,V2",
         help="values of a field of the configs; with several fields, every combination",
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="length of each training (default: the config's)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="length of each training, as of the command train (default: the config's)",
+    )
     parser.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster that sees the same folders")

@@ -20,15 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this command."""
     loops = parser.add_subparsers(dest="loop", metavar="LOOP", title="loops", required=True)
     partial_scan = loops.add_parser("partial-scan", help="train a generator or a policy of the partial scan")
-    # The names alone need no PyTorch.
-    names = ", ".join(importlib.import_module(f"{_TRAINING}.partial_scan").CONFIGS)
-    partial_scan.epilog = textwrap.fill(f"configs: {names}", 100, break_on_hyphens=False)
-    partial_scan.formatter_class = argparse.RawDescriptionHelpFormatter
     alignment = loops.add_parser("alignment", help="train a policy that centres the bright-field disk")
     ptychography = loops.add_parser("ptychography", help="train an encoder or a policy of adaptive ptychography")
-    for loop in (partial_scan, alignment, ptychography):
+    for package, loop in (("partial_scan", partial_scan), ("alignment", alignment), ("ptychography", ptychography)):
+        # The names alone need no PyTorch.
+        names = ", ".join(importlib.import_module(f"{_TRAINING}.{package}").CONFIGS)
+        loop.epilog = textwrap.fill(f"configs: {names}", 100, break_on_hyphens=False)
+        loop.formatter_class = argparse.RawDescriptionHelpFormatter
         loop.add_argument("--config", required=True, metavar="NAME", help="what to train, and how")
-        loop.add_argument("--minutes", type=float, metavar="M", help="length of the training (default: the config's)")
+        loop.add_argument(
+            "--minutes",
+            type=float,
+            metavar="M",
+            help="length of the training: processor time on a CPU, by the clock on a GPU (default: the config's)",
+        )
         loop.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the run")
     partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
     for loop in (partial_scan, alignment, ptychography):
