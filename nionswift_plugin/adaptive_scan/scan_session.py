@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 3.0
 """How long a window that is closed waits for its scan to put the device back."""
 
+_PREPARING = "Preparing ..."
+
 Prepare = collections.abc.Callable[[], PreparedScan]
 
 
@@ -145,7 +147,7 @@ class ScanSession(Observable.Observable):
         display = _Display(self, self._steps, earlier)
         run = ScanRun(prepare, self.journals, display)
         self._display, self._run, self._abort = display, run, run.abort
-        self._set(is_busy=True, progress_percent=0, status="Preparing ...")
+        self._set(is_busy=True, progress_percent=0, status=_PREPARING)
         run.start()
 
     def _work(
@@ -217,6 +219,11 @@ class ScanSession(Observable.Observable):
         else:
             self._done(_result_line(outcome), 100 if outcome.reason is FinishReason.COMPLETED else 0)
 
+    def _scanning(self) -> None:
+        """The device has been taken; the first update may be long in coming."""
+        if self.is_busy and self.status == _PREPARING:
+            self._set(status="Scanning ...")
+
     def _progressed(self, progress: Progress) -> None:
         self._set(progress_percent=round(100 * progress.fraction), status=_progress_line(progress))
 
@@ -275,6 +282,7 @@ class _Display:
         self._actions = scan.actions
         controller = self._session.document_controller
         self.items = ResultItems(controller, prepared, Frame.of(prepared, journal), self._earlier)
+        self._session._post(self._session._scanning)
 
     def updated(self, update: Update) -> None:
         if self.items is None:
@@ -326,6 +334,7 @@ def _figures(progress: Progress | None, outcome: Outcome | None) -> Metadata:
             coverage=progress.coverage,
             dose_e_per_A2=progress.dose_e_per_A2,
             seconds=progress.seconds,
+            predicted_error=progress.predicted_error,
         )
     if outcome is not None:
         figures.update(finish_reason=str(outcome.reason), error=outcome.error)
@@ -356,8 +365,13 @@ def time_text(seconds: float) -> str:
 def _progress_line(progress: Progress) -> str:
     return (
         f"{progress.probes} probes, {percent_text(progress.coverage)}, {dose_text(progress.dose_e_per_A2)}, "
-        f"{time_text(progress.seconds_left)} left"
+        f"{time_text(progress.seconds_left)} left{_error_text(progress.predicted_error)}"
     )
+
+
+def _error_text(predicted_error: float | None) -> str:
+    """The predicted error, in the unit in which a scan may be told to stop at it."""
+    return "" if predicted_error is None else f"; predicted error {predicted_error:.2g} SD"
 
 
 def _result_line(outcome: Outcome) -> str:
@@ -367,7 +381,8 @@ def _result_line(outcome: Outcome) -> str:
         progress = outcome.progress
         return (
             f"Completed: {progress.probes} probes, {percent_text(progress.coverage)}, "
-            f"{dose_text(progress.dose_e_per_A2)} in {time_text(progress.seconds)}."
+            f"{dose_text(progress.dose_e_per_A2)} in {time_text(progress.seconds)}"
+            f"{_error_text(progress.predicted_error)}."
         )
     return f"Aborted. {_kept(outcome)}"
 

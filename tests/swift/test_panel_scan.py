@@ -240,7 +240,7 @@ def test_verify_shows_raster_and_difference(opened: Opened) -> None:
 def test_a_raster_can_be_aborted(opened: Opened) -> None:
     opened.scan(**QUICK, dwell_us=2000.0, segments=2)
     opened.session.verify()
-    opened.swift.pump_for(0.3)
+    opened.swift.pump(lambda: opened.swift.scan.scan_device.is_scanning)
     opened.session.abort()
     assert opened.run() < 0.5
     assert "aborted" in opened.session.status
@@ -329,12 +329,21 @@ def test_a_fault_of_the_device_is_told_and_nothing_is_lost(
 
 def test_a_device_that_hangs_can_be_aborted(opened: Opened) -> None:
     give_fault(opened.swift, FaultKind.TIME_OUT, 6)
-    opened.model.start(**QUICK)
-    opened.swift.pump_for(0.3)
+    opened.model.start(**QUICK, dwell_us=8000.0)  # so slow that every segment is shown
+    opened.swift.pump(lambda: opened.session.progress_percent == 25)
     assert opened.session.is_busy
     opened.session.abort()
     assert opened.run() < 0.5
     assert opened.session.outcome.scan.probes == 100
+
+
+def test_a_device_that_hangs_at_once_is_seen_to_scan(opened: Opened) -> None:
+    give_fault(opened.swift, FaultKind.TIME_OUT, 1)
+    opened.model.start(**QUICK)
+    opened.swift.pump(lambda: opened.session.status == "Scanning ...")
+    opened.session.abort()
+    opened.run()
+    assert opened.session.outcome.reason is FinishReason.CANCELLED
 
 
 @pytest.mark.parametrize(
