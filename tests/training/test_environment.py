@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_config import untrained_walk
 
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.generator import OnnxGenerator
@@ -12,7 +13,7 @@ from adaptive_core.scan_path import Positions
 from adaptive_core.training.partial_scan import evaluate, paths
 from adaptive_core.training.partial_scan.environment import reflected, rollout, standardisation
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
-from adaptive_core.training.partial_scan.path_gradient import completion_errors, export_model
+from adaptive_core.training.partial_scan.path_gradient import completion_errors
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.synthetic import synthetic_image
 
@@ -36,7 +37,7 @@ def test_rollout_goes_where_the_products_loop_goes(size_px, tiny_generator):
     with torch.no_grad():
         walk = rollout(policy, torch.from_numpy(truth)[None], 12, nearest=True)
     generator = OnnxGenerator(LoadedModel(tiny_generator.read_bytes(), tiny_generator))
-    product = OnnxPolicy(LoadedModel(export_model(policy, {}), tiny_generator))
+    product = OnnxPolicy(LoadedModel(untrained_walk(policy), tiny_generator))
     positions = evaluate.policy_positions(product, generator, truth, 12)
     np.testing.assert_allclose(walk.positions[0].numpy(), positions, atol=0.02)
 

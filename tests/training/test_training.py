@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tiny_config import TINY
+from tiny_config import TINY, untrained_walk
 
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
@@ -109,7 +109,7 @@ def test_exported_policy_equals_the_network():
     policy = RecurrentPolicy()
     rng = np.random.default_rng(0)
     state = np.zeros((1, policy.state_size), np.float32)
-    model = path_gradient.export(policy)
+    model = untrained_walk(policy)
     position = np.zeros((1, 2), np.float32)
     for step in range(4):
         inputs = {
@@ -141,7 +141,7 @@ def test_policy_trains_resumes_and_exports(tmp_path, tiny_generator):
 
 def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):
     policy = tmp_path / "policy.onnx"
-    policy.write_bytes(path_gradient.export_model(RecurrentPolicy(), {}))
+    policy.write_bytes(untrained_walk(RecurrentPolicy()))
     config = GeneratorConfig(iterations=1, validation_crops=0, **TINY)
     generator.train(config, tmp_path / "run")
     longer = dataclasses.replace(config, iterations=3, policy=policy)
@@ -175,7 +175,7 @@ def test_a_file_that_is_no_generator_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"bad\.onnx"):
         generator_from_onnx(tmp_path / "bad.onnx")
     policy = tmp_path / "policy.onnx"
-    policy.write_bytes(path_gradient.export(RecurrentPolicy()))
+    policy.write_bytes(untrained_walk(RecurrentPolicy()))
     with pytest.raises(ModelError, match=r"policy\.onnx is not a generator"):
         generator_from_onnx(policy)
 
@@ -211,7 +211,7 @@ def test_spectral_gate_is_a_gated_fourier_transform(size_px):
 
 def test_policies_are_scored_beside_static_paths(tmp_path, image_folder, tiny_generator):
     policy = tmp_path / "policy.onnx"
-    policy.write_bytes(path_gradient.export_model(RecurrentPolicy(), {}))
+    policy.write_bytes(untrained_walk(RecurrentPolicy()))
     models = (LoadedModel(path.read_bytes(), path) for path in (policy, tiny_generator))
     walker, completion = OnnxPolicy(next(models)), OnnxGenerator(next(models))
     (score,) = evaluate.policy_scores(walker, completion, load_images(image_folder, "validation"), 2)

@@ -1,4 +1,7 @@
-"""A configuration of the generator's training that takes a moment."""
+"""Models for tests: a configuration of the generator's training that takes a moment, and an untrained policy."""
+
+from adaptive_core import model_card
+from adaptive_core.training.partial_scan import policy_export
 
 TINY = {
     "channels": (16, 16, 16),
@@ -8,3 +11,9 @@ TINY = {
     "size_weights": (1.0,),
     "specimens": 0,
 }
+
+
+def untrained_walk(policy):
+    """The model of a policy that walks."""
+    card = policy_export.card_of("Untrained walk", "For tests.", {})
+    return model_card.write_card(policy_export.policy_onnx(policy, policy.state_size), card)

@@ -16,12 +16,10 @@ import dataclasses
 import logging
 import math
 import pathlib
-import typing
 
 import numpy as np
 import torch
 
-from adaptive_core import model_card
 from adaptive_core.model_library import shipped_folder
 from adaptive_core.scan_path import Size
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
@@ -177,21 +175,6 @@ def _validation(
     return validate
 
 
-def export(policy: RecurrentPolicy) -> bytes:
-    """The policy as ONNX, for one decision, without a card."""
-    return policy_export.policy_onnx(policy, policy.state_size)
-
-
-def export_model(policy: RecurrentPolicy, training: dict[str, typing.Any], images: ImageSet | None = None) -> bytes:
-    """The policy as ONNX with its card, without scores."""
-    return model_card.write_card(export(policy), _card(training, images))
-
-
-def _card(training: dict[str, typing.Any], images: ImageSet | None) -> model_card.ModelCard:
-    description = "Walks from the centre in connected segments and turns by what it sees along them."
-    return policy_export.card_of("Recurrent walk", description, training, images)
-
-
 def _export(
     fitted: Fitted[RecurrentPolicy],
     config: PathGradientConfig,
@@ -211,10 +194,15 @@ def _export(
         walk = rollout(fitted.network, torch.from_numpy(truths), 20, nearest=True)
     network = generator_from_onnx(config.generator)
     draw_examples(run.path / "examples.png", network, truths, list(walk.positions.numpy().astype(np.float64)))
-    path, card = run.path / f"{MODEL_NAME}.onnx", _card(training, images)
-    return policy_export.write_scored(
-        path, export(fitted.network), card, config.generator, held_out, config.scored_crops
+    card = policy_export.card_of(
+        "Recurrent walk",
+        "Walks from the centre in connected segments and turns by what it sees along them.",
+        training,
+        images,
     )
+    onnx = policy_export.policy_onnx(fitted.network, fitted.network.state_size)
+    path = run.path / f"{MODEL_NAME}.onnx"
+    return policy_export.write_scored(path, onnx, card, config.generator, held_out, config.scored_crops)
 
 
 def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:

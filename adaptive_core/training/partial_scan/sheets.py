@@ -30,9 +30,9 @@ def draw_examples(
     is beside the predicted one where the generator predicts it.
     """
     rng = np.random.default_rng(0)
-    columns = ("truth", "path" if dose is None else f"{dose:g} electrons a pixel", "completion", "error")
+    columns = ["truth", "path" if dose is None else f"{dose:g} electrons a pixel", "completion", "error"]
     if not isinstance(generator, PaperGenerator):
-        columns += ("predicted error",)
+        columns.append("predicted error")
     figure = matplotlib.figure.Figure(figsize=(1.9 * len(columns), 1.9 * len(truths)), layout="constrained")
     axes = figure.subplots(len(truths), len(columns), squeeze=False)
     for name, axis in zip(columns, axes[0], strict=True):
