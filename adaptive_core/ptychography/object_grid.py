@@ -19,6 +19,8 @@ INFORMATION_LIMIT = 2.12
 """Low-pass edge in units of the convergence angle: two apertures' width and a little dark field."""
 _EDGE_MRAD = 8.0
 _MARGIN_A = 5.0
+_ROUNDING_A = 1e-6
+"""A margin of 5 A is one of 5 A however its length was rounded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ def object_grid(calibration: Calibration, window_px: int | None = None) -> Objec
     pixel = extent / window
 
     def side(length: float) -> int:
-        if length + _MARGIN_A <= extent:
+        if length + _MARGIN_A <= extent + _ROUNDING_A:
             return window
         # Half a window on both sides holds every probe without wrapping.
         return int(scipy.fft.next_fast_len(max(window + 1, math.ceil((length + min(extent, 12.0)) / pixel))))

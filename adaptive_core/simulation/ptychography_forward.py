@@ -17,6 +17,10 @@ from adaptive_core.simulation.ptychography_probe import ComplexArray, FloatArray
 
 RealArray = npt.NDArray[np.float32]
 
+_EVERY = slice(None)
+_CACHED_PX = 65536
+"""Window pixels of the patterns that are transformed together: half a megabyte, which a core's cache holds."""
+
 
 def transmission(potential_rad: npt.NDArray[np.floating] | npt.NDArray[np.complexfloating]) -> ComplexArray:
     """exp(i V) of a projected potential in rad, real or complex; an imaginary part absorbs."""
@@ -53,15 +57,12 @@ class ForwardModel:
         self.object_px = object_px
         self.detector_px = detector_px
         self.workers = workers
-        self._index: npt.NDArray[np.intp] | None = None
+        self._corners: npt.NDArray[np.intp] | None = None  # of the windows, within the object
         self.shifts_px = positions_px  # of each probe from the corner of its own window
         if object_px != (window, window):
-            corner = np.round(positions_px).astype(np.intp) - window // 2
-            self.shifts_px = positions_px - corner
-            steps = np.arange(window)
-            rows = (corner[:, 0, None] + steps) % object_px[0]
-            columns = (corner[:, 1, None] + steps) % object_px[1]
-            self._index = rows[:, :, None] * object_px[1] + columns[:, None, :]
+            corners = np.round(positions_px).astype(np.intp) - window // 2
+            self.shifts_px = positions_px - corners
+            self._corners = corners % np.asarray(object_px)
         self.probes = shifted(wave, self.shifts_px)
         self.tilt = np.ones((1, 1, 1), np.complex64)
         if any(offset_px):
@@ -77,31 +78,42 @@ class ForwardModel:
 
     def waves(self, transmission: ComplexArray) -> ComplexArray:
         """Waves on the detector, shape (p, d, d), complex64, FFT order, for an object of shape ``object_px``."""
-        exit_waves = self.probes * self.patches(transmission)
-        spectrum = scipy.fft.fft(exit_waves, axis=-1, norm="ortho", workers=self.workers, overwrite_x=True)
-        # Only the columns that the detector sees are transformed along the other axis.
-        narrow = np.empty((*spectrum.shape[:-1], self.detector_px), np.complex64)
-        for wide, cut in self._columns():
-            narrow[..., cut] = spectrum[..., wide]
-        narrow = scipy.fft.fft(narrow, axis=-2, norm="ortho", workers=self.workers, overwrite_x=True)
-        if self.detector_px == self.window_px:
-            return np.asarray(narrow)
-        cut_waves = np.empty((len(narrow), self.detector_px, self.detector_px), np.complex64)
-        for wide, cut in self._columns():
-            cut_waves[:, cut] = narrow[:, wide]
-        return cut_waves
+        detector = self.detector_px
+        waves = np.empty((len(self.probes), detector, detector), np.complex64)
+        for part in self._parts():
+            exit_waves = self.probes[part] * self.patches(transmission, part)
+            spectrum = scipy.fft.fft(exit_waves, axis=-1, norm="ortho", workers=self.workers, overwrite_x=True)
+            # Only the columns that the detector sees are transformed along the other axis.
+            narrow = np.empty((*spectrum.shape[:-1], detector), np.complex64)
+            for wide, cut in self._columns():
+                narrow[..., cut] = spectrum[..., wide]
+            narrow = scipy.fft.fft(narrow, axis=-2, norm="ortho", workers=self.workers, overwrite_x=True)
+            for wide, cut in self._columns():
+                waves[part, cut] = narrow[:, wide]
+        return waves
 
-    def patches(self, transmission: ComplexArray) -> ComplexArray:
+    def patches(self, transmission: ComplexArray, part: slice = _EVERY) -> ComplexArray:
         """The object in each probe's window, (p, w, w), or the object itself where the window is all of it."""
-        return transmission if self._index is None else np.asarray(transmission.ravel()[self._index])
+        if self._corners is None:
+            return transmission
+        window = self.window_px
+        repeated = np.pad(transmission, (0, window), mode="wrap")
+        corners = self._corners[part]
+        cut = np.empty((len(corners), window, window), np.complex64)
+        for patch, (row, column) in zip(cut, corners, strict=True):
+            patch[...] = repeated[row : row + window, column : column + window]
+        return cut
 
     def adjoint(self, detector_waves: ComplexArray) -> ComplexArray:
         """The adjoint of :meth:`waves`: an object of shape ``object_px`` from waves of shape (p, d, d)."""
-        return self._scatter(self.back_to_exit(detector_waves) * np.conj(self.probes))
+        total = np.zeros(self.object_px, np.complex64)
+        for part in self._parts():
+            total += self._scatter(self.back_to_exit(detector_waves[part]) * np.conj(self.probes[part]), part)
+        return total
 
     def back_to_exit(self, detector_waves: ComplexArray) -> ComplexArray:
         """The exit waves (p, w, w) that the inverse Fourier transform gives for waves on the detector (p, d, d)."""
-        count, window = len(self.probes), self.window_px
+        count, window = len(detector_waves), self.window_px
         tall = np.zeros((count, window, self.detector_px), np.complex64)
         for wide, cut in self._columns():
             tall[:, wide] = detector_waves[:, cut]
@@ -124,7 +136,7 @@ class ForwardModel:
         """The phase ramp that moves the pattern by parts of a pixel, shape (1, w, w), or (p, w, w) without cutting."""
         window = self.window_px
         # Where the window is all of the object, a probe goes on beyond the edge: its ramp is cut opposite to it.
-        start = self.shifts_px - window // 2 if self._index is None else np.zeros((1, 2))
+        start = self.shifts_px - window // 2 if self._corners is None else np.zeros((1, 2))
         from_start = (np.arange(window) - start[:, :, None]) % window
         ramps = np.exp(-2j * np.pi * np.asarray(offset_px)[:, None] * from_start / window).astype(np.complex64)
         return np.asarray(ramps[:, 0, :, None] * ramps[:, 1, None, :])
@@ -133,11 +145,19 @@ class ForwardModel:
         positive, negative = self._blocks
         return (positive, negative) if self.detector_px > 1 else (positive,)
 
-    def _scatter(self, patches: npt.NDArray[np.complex64] | RealArray) -> ComplexArray:
-        if self._index is None:
+    def _parts(self) -> list[slice]:
+        """Slices of the patterns that are transformed together."""
+        step = max(1, _CACHED_PX // self.window_px**2)
+        return [slice(start, start + step) for start in range(0, len(self.probes), step)]
+
+    def _scatter(self, patches: npt.NDArray[np.complex64] | RealArray, part: slice = _EVERY) -> ComplexArray:
+        if self._corners is None:
             return np.asarray(patches.sum(0), dtype=np.complex64)
-        flat, size = self._index.ravel(), self.object_px[0] * self.object_px[1]
-        total = np.bincount(flat, patches.real.ravel(), size).astype(np.complex64)
-        if np.iscomplexobj(patches):
-            total += 1j * np.bincount(flat, patches.imag.ravel(), size).astype(np.float32)
-        return total.reshape(self.object_px)
+        window, (height, width) = self.window_px, self.object_px
+        total = np.zeros((height + window, width + window), np.complex64)
+        for patch, (row, column) in zip(patches, self._corners[part], strict=True):
+            total[row : row + window, column : column + window] += patch
+        # What went over the edge comes in on the other side.
+        total[:window] += total[height:]
+        total[:, :window] += total[:, width:]
+        return total[:height, :width]

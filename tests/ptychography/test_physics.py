@@ -74,8 +74,8 @@ def test_spherical_aberration_and_its_balancing_defocus_cancel_at_one_angle():
 def test_adjoint(grid, window, detector, offset):
     rng = np.random.default_rng(0)
     wave = cut_window(probe_wave(OPTICS, 96, 30.8), window)
-    model = ForwardModel(wave, rng.uniform(-5, 100, (7, 2)), grid, detector, offset)
-    thing, waves = _complex(rng, *grid), _complex(rng, 7, detector, detector)
+    model = ForwardModel(wave, rng.uniform(-5, 100, (17, 2)), grid, detector, offset)
+    thing, waves = _complex(rng, *grid), _complex(rng, 17, detector, detector)
     assert np.vdot(waves, model.waves(thing)) == pytest.approx(np.vdot(model.adjoint(waves), thing), rel=1e-4)
 
 
