@@ -62,10 +62,9 @@ class LoadedModel:
 
     def __init__(self, model: bytes, path: pathlib.Path, threads: int = 1) -> None:
         """Verify and load the bytes of an ONNX file. Raises ModelError."""
-        model_checks.check_file(model)
-        self.card = read_card(model)
-        self.path = path
         self.sha256 = hashlib.sha256(model).hexdigest()
+        self.card = _checked_card(model, self.sha256)
+        self.path = path
         self._session = _session(model, threads)
         inputs = [_tensor_info(tensor) for tensor in self._session.get_inputs()]
         outputs = [_tensor_info(tensor) for tensor in self._session.get_outputs()]
@@ -167,8 +166,7 @@ class ModelLibrary:
         try:
             model, digest = self._read(path)
             entry = dataclasses.replace(entry, sha256=digest)
-            model_checks.check_file(model)
-            return dataclasses.replace(entry, card=read_card(model))
+            return dataclasses.replace(entry, card=_checked_card(model, digest))
         except ModelError as error:
             return dataclasses.replace(entry, refusal=str(error))
 
@@ -243,6 +241,17 @@ def write_sums(folder: pathlib.Path) -> None:
         except ModelError as error:
             raise ModelError(f"{path.name}: {error}") from error
     _write_atomically(folder / SUMS_NAME, "".join(lines).encode())
+
+
+_cards: dict[str, ModelCard] = {}
+"""Cards by the hash of bytes that have been checked: the same bytes need not be checked again."""
+
+
+def _checked_card(model: bytes, digest: str) -> ModelCard:
+    if digest not in _cards:
+        model_checks.check_file(model)
+        _cards[digest] = read_card(model)
+    return _cards[digest]
 
 
 def _read_file(path: pathlib.Path) -> bytes:

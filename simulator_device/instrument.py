@@ -189,6 +189,13 @@ class Column:
         self.instrument = instrument
         self.controller = controller
 
+    def lend(self, name: str) -> None:
+        """Give usim a two-dimensional control that it lacks, because operators look for it with the one in charge."""
+        create, add = (getattr(self.controller, method, None) for method in ("create_2d_control", "add_control"))
+        if create is not None and add is not None and not self.controller.TryGetVal(f"{name}.x")[0]:
+            y, x = CONTROLS_2D[name]
+            add(create(name, ("x", "y"), (x, y)))
+
     def _value(self, name: str, default: float) -> float:
         good, value = self.controller.TryGetVal(name)
         return float(value) if good and value is not None else default

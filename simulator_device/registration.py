@@ -52,6 +52,7 @@ class Simulator:
         self.is_secondary = controller is not None
         self.instrument = Instrument()
         self._column = Column(self.instrument, controller or self.instrument)
+        self._column.lend("DetectorCentre")
         settings = InstrumentSettings()
         self._microscope = Microscope(load_specimen(NAMES[0]), settings)
         self.scan_device = ScanDevice(self._column, self._microscope, self.is_secondary)

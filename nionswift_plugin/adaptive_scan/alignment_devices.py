@@ -102,7 +102,7 @@ class SwiftShift:
         settle_s: time after a move until a frame may begin.
 
     Raises:
-        InvalidInputError: the instrument has no such control.
+        InvalidInputError: the instrument has no such control, or it has but one dimension.
     """
 
     def __init__(
@@ -121,6 +121,11 @@ class SwiftShift:
         for part in self._axis:
             if not name or not controller.TryGetVal(f"{name}.{part}")[0]:
                 raise InvalidInputError(f"The instrument has no 2D control {name!r}: {name}.{part} does not exist.")
+        try:
+            self.get()
+        except DeviceError as error:
+            # usim answers for any part of a one-dimensional control.
+            raise InvalidInputError(f"The instrument has no 2D control {name!r} that can be read.") from error
 
     def get(self) -> Point:
         """The present value (y, x). Raises DeviceError."""

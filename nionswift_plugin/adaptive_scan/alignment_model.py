@@ -20,7 +20,12 @@ from nionswift_plugin.adaptive_scan.alignment_devices import (
     find_camera,
     find_stem_controller,
 )
-from nionswift_plugin.adaptive_scan.alignment_preparation import prepare_alignment, selected_point
+from nionswift_plugin.adaptive_scan.alignment_preparation import (
+    LARGEST_MOVES,
+    expected_half_screen,
+    prepare_alignment,
+    selected_point,
+)
 from nionswift_plugin.adaptive_scan.alignment_session import AlignmentSession
 from nionswift_plugin.adaptive_scan.alignment_settings import (
     AlignmentChoices,
@@ -75,6 +80,8 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
         self._memory = response_memory(configuration)
         self.policy_titles: list[str] = []
         self.default_control = ""
+        self.default_half_screen = ""
+        self.default_largest_shift = ""
         self.state = ""
         self._library = ModelLibrary([models])
         self.session: AlignmentSession = AlignmentSession(document_controller, self._post)
@@ -178,17 +185,18 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
         self._background.submit(
             "The state of the devices",
             lambda: _state(settings, camera),
-            lambda found: self._show_state(*found),
+            lambda found: self._show(**found),
             self._show_state,
         )
 
-    def _show_state(self, line: str, control: str | None = None) -> None:
-        if line != self.state:
-            self.state = line
-            self._notify("state")
-        if control is not None and control != self.default_control:
-            self.default_control = control
-            self._notify("default_control")
+    def _show_state(self, line: str) -> None:
+        self._show(state=line)
+
+    def _show(self, **texts: str) -> None:
+        for name, text in texts.items():
+            if text != getattr(self, name):
+                setattr(self, name, text)
+                self._notify(name)
 
     def _show_policies(self, names: list[str]) -> None:
         if names != self.policy_titles:
@@ -208,8 +216,8 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
                 self.refresh()
 
 
-def _state(choices: AlignmentChoices, camera: Camera | None) -> tuple[str, str]:
-    """What the devices say to the choices, in a line, and the control that is taken by default."""
+def _state(choices: AlignmentChoices, camera: Camera | None) -> dict[str, str]:
+    """What the devices say to the choices, in a line, and what is taken by default, by property of the model."""
     if camera is None:
         raise InvalidInputError("There is no camera.")
     controller = find_stem_controller(choices.device)
@@ -221,6 +229,15 @@ def _state(choices: AlignmentChoices, camera: Camera | None) -> tuple[str, str]:
     frame = f"{device.shape[0]} \N{MULTIPLICATION SIGN} {device.shape[1]} px, {parameters.exposure_ms:.4g} ms, {angle}"
     name = choices.control or control
     if not name:
-        return f"{frame}\nType the name of the 2D control that moves the disk.", control
-    y, x = SwiftShift(controller, name, choices.axis).get()
-    return f"{frame}\n{name} is at (y, x) = ({y:.4g}, {x:.4g})", control
+        where = "Type the name of the 2D control that moves the disk."
+    else:
+        y, x = SwiftShift(controller, name, choices.axis).get()
+        where = f"{name} is at (y, x) = ({y:.4g}, {x:.4g})"
+    expected = expected_half_screen(device)
+    half_screen = choices.half_screen or expected
+    return {
+        "state": f"{frame}\n{where}",
+        "default_control": control,
+        "default_half_screen": "needed" if expected is None else f"{expected:.3g}",
+        "default_largest_shift": "" if half_screen is None else f"{LARGEST_MOVES * half_screen:.3g}",
+    }

@@ -33,7 +33,7 @@ from nionswift_plugin.adaptive_scan.alignment_settings import (
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_MOVES = 6.0
+LARGEST_MOVES = 6.0
 """Default of the largest shift in half screens: enough for a gain of a quarter of the expected one."""
 
 
@@ -100,14 +100,12 @@ def prepare_alignment(
         controller, control, choices.axis, choices.limit or math.inf, settle_s=1e-3 * max(choices.settle_ms, 0.0)
     )
     mrad_per_px = camera.mrad_per_px
-    half_screen = choices.half_screen
+    half_screen = choices.half_screen or expected_half_screen(camera)
     if half_screen is None:
-        if mrad_per_px is None:
-            raise InvalidInputError(
-                f"{camera.source.display_name} is not calibrated in rad; "
-                f"type by how much {control} changes to move the disk by half of the camera."
-            )
-        half_screen = nominal_move(mrad_per_px, max(camera.shape), control_mrad_per_unit=1e3)
+        raise InvalidInputError(
+            f"{camera.source.display_name} is not calibrated in rad; "
+            f"type by how much {control} changes to move the disk by half of the camera."
+        )
     target = point_px
     if target is None and choices.target is TargetKind.DETECTOR:
         target = camera.position_px(SwiftShift(controller, choices.detector_control, choices.axis).get())
@@ -116,9 +114,8 @@ def prepare_alignment(
             f"The target ({target[0]:.1f}, {target[1]:.1f}) is not on the camera's frame of "
             f"{camera.shape[0]} \N{MULTIPLICATION SIGN} {camera.shape[1]} px."
         )
-    policy = choices.policy or menu.policy_names(library)[0]
     settings = AlignmentSettings(
-        largest_move=choices.largest_shift or _LARGEST_MOVES * half_screen,
+        largest_move=choices.largest_shift or LARGEST_MOVES * half_screen,
         move_per_half_screen=half_screen,
         target_px=target,
         tolerance_px=_tolerance_px(choices, mrad_per_px),
@@ -130,12 +127,19 @@ def prepare_alignment(
         camera.source.hardware_source_id, f"{control} ({choices.axis})", None if length is None else 1e3 * length
     )
     return PreparedAlignment(
-        camera, shift, control, menu.find_policy(policy, library), settings, mrad_per_px, memory, optics
+        camera, shift, control, menu.find_policy(choices.policy, library), settings, mrad_per_px, memory, optics
     )
 
 
+def expected_half_screen(camera: SwiftDiskCamera) -> float | None:
+    """Change of a control in rad that moves the disk by half of the camera; None if that is not calibrated."""
+    scale = camera.mrad_per_px
+    return None if scale is None else nominal_move(scale, max(camera.shape), control_mrad_per_unit=1e3)
+
+
 def selected_point(document_controller: DocumentController.DocumentController, camera: Camera) -> Point:
-    """The selected point graphic on an image of the camera, in px of its frames; for the user interface's thread.
+    """The point, or the middle of the ellipse or rectangle, that is selected on an image of the camera, in px of its
+    frames; for the user interface's thread.
 
     Raises InvalidInputError if there is none.
     """
@@ -144,15 +148,19 @@ def selected_point(document_controller: DocumentController.DocumentController, c
     if display_item is None or data_item is None:
         points = []
     else:
-        points = [g for g in display_item.selected_graphics if isinstance(g, Graphics.PointGraphic)]
+        points = [
+            graphic.position if isinstance(graphic, Graphics.PointGraphic) else graphic.center
+            for graphic in display_item.selected_graphics
+            if isinstance(graphic, Graphics.PointGraphic | Graphics.RectangleTypeGraphic)
+        ]
     if len(points) != 1 or data_item is None:
-        raise InvalidInputError("Draw a point on an image of the camera, and select it.")
+        raise InvalidInputError("Draw a point, an ellipse or a rectangle on an image of the camera, and select it.")
     source = data_item.metadata.get("hardware_source", {}).get("hardware_source_id")
     if source != camera.hardware_source_id:
-        raise InvalidInputError(f"The selected point is not on an image of {camera.display_name}.")
+        raise InvalidInputError(f"The selected graphic is not on an image of {camera.display_name}.")
     height, width = camera.get_expected_dimensions(camera.get_current_frame_parameters().binning)
-    position = points[0].position
-    return float(position[0]) * height, float(position[1]) * width
+    y, x = points[0]
+    return float(y) * height, float(x) * width
 
 
 def _tolerance_px(choices: AlignmentChoices, mrad_per_px: float | None) -> float:

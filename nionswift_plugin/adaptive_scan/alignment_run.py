@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
+import time
 import typing
 
 from adaptive_core.alignment.episode import (
@@ -32,6 +33,7 @@ class AlignmentOutcome:
         prepared: what was asked for; None if it could not be prepared.
         episode: the run, which can be undone; None if it did not begin.
         result: its figures; None if it did not begin, or if the shift could not be put back.
+        seconds: from the request to the result.
     """
 
     reason: FinishReason
@@ -39,6 +41,7 @@ class AlignmentOutcome:
     prepared: PreparedAlignment | None = None
     episode: AlignmentEpisode | None = None
     result: AlignmentResult | None = None
+    seconds: float = 0.0
 
 
 class AlignmentListener(typing.Protocol):
@@ -124,6 +127,7 @@ def run_alignment(
         aborted: ends it after the present frame.
         settled: called when the disk is centred; a later abort keeps it there.
     """
+    began = time.monotonic()
     reason, message = FinishReason.FAILED, None
     episode: AlignmentEpisode | None = None
     try:
@@ -152,7 +156,7 @@ def run_alignment(
         reason = result.reason
         if reason is FinishReason.ALIGNED:
             prepared.remember(result)
-    return AlignmentOutcome(reason, message, prepared, episode, result)
+    return AlignmentOutcome(reason, message, prepared, episode, result, time.monotonic() - began)
 
 
 def _run(
@@ -183,7 +187,7 @@ def result_line(outcome: AlignmentOutcome) -> str:
     residual = "" if result.residual_px is None else f", {residual_text(result.residual_px, outcome.prepared)}"
     dy, dx = result.applied
     return (
-        f"Centred: {frames_text(result.frames)} in {result.seconds:.1f} s{residual}.\n"
+        f"Centred: {frames_text(result.frames)} in {outcome.seconds:.2f} s{residual}.\n"
         f"{outcome.prepared.control} changed by (y, x) = ({dy:.4g}, {dx:.4g})."
     )
 
@@ -195,5 +199,5 @@ def frames_text(frames: int) -> str:
 
 def residual_text(residual_px: float, prepared: PreparedAlignment) -> str:
     """A distance from the target."""
-    mrad = "" if prepared.mrad_per_px is None else f" ({residual_px * prepared.mrad_per_px:.2g} mrad)"
-    return f"{residual_px:.2f} px{mrad} from the target"
+    mrad = "" if prepared.mrad_per_px is None else f" ({residual_px * prepared.mrad_per_px:.3g} mrad)"
+    return f"{residual_px:.3g} px{mrad} off"

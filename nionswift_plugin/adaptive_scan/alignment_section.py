@@ -33,7 +33,7 @@ class AlignmentSection(Declarative.Handler):
         self.model = model
         self.session = model.session
         u = Declarative.DeclarativeUI()
-        targets = [_("Centre of the camera"), _("Centre of a detector"), _("Selected point")]
+        targets = [_("Centre of the camera"), _("Centre of a detector"), _("Selected graphic")]
         self.ui_view = u.create_column(
             row(_("Camera"), menu("model.camera_names", "model.camera_index")),
             row(
@@ -47,7 +47,11 @@ class AlignmentSection(Declarative.Handler):
             row(_("Policy"), menu("model.policy_titles", "model.policy_index")),
             row(
                 _("Target"),
-                u.create_combo_box(items=targets, current_index="@binding(model.target_index)"),
+                u.create_combo_box(
+                    items=targets,
+                    current_index="@binding(model.target_index)",
+                    tool_tip=_("Graphic: a point, or the middle of an ellipse or rectangle, on an image of the camera"),
+                ),
             ),
             u.create_row(
                 label(_("Detector"), width=LABEL_WIDTH),
@@ -90,7 +94,7 @@ class AlignmentSection(Declarative.Handler):
                         _("Max. shift"),
                         _field(
                             "model.largest_shift_text",
-                            _("auto"),
+                            "@binding(model.default_largest_shift)",
                             _("How far the control may go from where it is, in its own unit"),
                         ),
                         label(_("Limit"), width=_SECOND_LABEL_WIDTH),
@@ -101,14 +105,14 @@ class AlignmentSection(Declarative.Handler):
                         _("Half frame"),
                         _field(
                             "model.half_screen_text",
-                            _("auto"),
+                            "@binding(model.default_half_screen)",
                             _("Change of the control for half of the camera; empty: by the calibration"),
                         ),
                         u.create_stretch(),
                     ),
                     spacing=6,
                 ),
-                title=_("Limits of the control"),
+                title=_("Settings of the control"),
                 expanded="control_expanded",
             ),
             spacing=6,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import logging
 import threading
 import time
@@ -54,11 +55,13 @@ class AlignmentSession(Observable.Observable):
         self._closed = False
         self._steps = StepQueue(post)
         self._task: AlignmentTask | None = None
+        self._asked_s = 0.0
 
     def start(self, prepare: collections.abc.Callable[[], PreparedAlignment]) -> None:
         """Begin an alignment; does nothing while another one runs."""
         if self.is_busy or self._closed:
             return
+        self._asked_s = time.monotonic()
         self._task = AlignmentTask(prepare, _Display(self, self._steps))
         self._set(is_busy=True, can_undo=False, status="Looking for the disk ...")
         self._task.start()
@@ -106,10 +109,12 @@ class AlignmentSession(Observable.Observable):
     def _finished(self, outcome: AlignmentOutcome) -> None:
         """An alignment has ended and is shown."""
         self._task = None
+        outcome = dataclasses.replace(outcome, seconds=time.monotonic() - self._asked_s)
         self._set(outcome=outcome)
         aligned = outcome.reason is FinishReason.ALIGNED
         self._set(can_undo=aligned and outcome.result is not None, status=result_line(outcome), is_busy=False)
-        if outcome.error is not None:
+        # What is refused before the disk moves stands beside the button.
+        if outcome.error is not None and outcome.prepared is not None:
             Notification.notify(
                 Notification.Notification(
                     "adaptive_scan.error",

@@ -22,6 +22,8 @@ Steps = collections.abc.Iterator[None]
 
 _STEPS_S = 0.015
 """How long steps may take before the user interface has its turn."""
+_CLOSE_TIMEOUT_S = 2.0
+"""How long a window that is closed waits for a job; a device that hangs must not keep Swift from quitting."""
 
 T = typing.TypeVar("T")
 
@@ -38,8 +40,8 @@ class Background:
         self._jobs: collections.OrderedDict[str, collections.abc.Callable[[], None]] = collections.OrderedDict()
         self._condition = threading.Condition()
         self._closed = False
-        # A device that hangs must not keep Swift from quitting.
-        threading.Thread(target=self._work, name="adaptive scan panel", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="adaptive scan panel", daemon=True)
+        self._thread.start()
 
     def submit(
         self,
@@ -56,7 +58,8 @@ class Background:
             except AdaptiveScanError as error:
                 line = str(error)
             except Exception as error:
-                logger.exception("The panel's job %s failed.", kind)
+                if not self._closed:
+                    logger.exception("The panel's job %s failed.", kind)
                 line = f"{kind} failed: {error!r}"
             else:
                 self._post(lambda: done(result))
@@ -68,11 +71,12 @@ class Background:
             self._condition.notify()
 
     def close(self) -> None:
-        """Forget the jobs that wait."""
+        """Forget the jobs that wait, and wait for the present one: the devices that it looks at may go next."""
         with self._condition:
             self._closed = True
             self._jobs.clear()
             self._condition.notify()
+        self._thread.join(_CLOSE_TIMEOUT_S)
 
     def _work(self) -> None:
         while True:

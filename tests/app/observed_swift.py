@@ -152,4 +152,15 @@ def _modules(application: Application.Application) -> list[Json]:  # noqa: ARG00
     return sorted({name.partition(".")[0] for name in sys.modules})
 
 
-QUESTIONS = {"widgets": _widgets, "menus": _menus, "data_items": _data_items, "modules": _modules}
+def _process(application: Application.Application) -> Json:  # noqa: ARG001
+    """The number of Swift's process."""
+    return os.getpid()
+
+
+QUESTIONS = {
+    "widgets": _widgets,
+    "menus": _menus,
+    "data_items": _data_items,
+    "modules": _modules,
+    "process": _process,
+}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections.abc
 import json
 import re
+import statistics
 
 import pytest
+from quiet_clock import QuietClock
 from swift_app import SwiftApp, read_project, wait_for
 
 from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentChoices, AlignmentStore
@@ -55,19 +57,21 @@ def test_a_click_centres_the_disk_in_world_b(
         swift.open_section("Align BF Disk", "Control", PANEL)
         swift.screenshot("before")
         seconds = []
-        while not seconds or (seconds[-1] >= 2.0 and len(seconds) < 3):  # other programs may be busy
+        for click in range(3):
+            clock = QuietClock(swift.ask("process"))
             swift.click("Align", PANEL)
             line = wait_for(lambda: status(swift, "Centred: "), "the disk to be centred")
-            wait_for(lambda: swift.data_items().get(TITLE, {}).get("live") is False, "the trace")
-            swift.screenshot("aligned")
             found = re.match(r"Centred: (\d+) frames in ([\d.]+) s, ([\d.]+) px", line)
             assert found is not None, line
+            # Swift's own time, from the click to the result.
+            seconds.append(clock.quiet_s(float(found[2])))
+            wait_for(lambda: swift.data_items().get(TITLE, {}).get("live") is False, "the trace")
+            swift.screenshot(f"aligned-{click + 1}")
             assert int(found[1]) <= 15
             assert float(found[3]) < 1.0
-            seconds.append(float(found[2]))
             swift.click("Undo", PANEL)
             wait_for(lambda: status(swift, "Undone: "), "the shift to go back")
-        assert min(seconds) < 2.0
+        assert statistics.median(seconds) < 2.0, seconds
         swift.menu("Adaptive", "Align BF Disk")
         wait_for(lambda: status(swift, "Centred: "), "the disk to be centred from the menu")
     item = next(item for item in read_project(home) if item.title == TITLE)
@@ -95,7 +99,7 @@ def test_quitting_while_the_disk_is_kept_centred(
         box = wait_for(lambda: swift.find("Continuous", PANEL), "the check box")
         assert box.checked
         swift.choose(swift.beside("Target", PANEL, "ComboBoxWidget"), "Centre of a detector")
-        title = wait_for(lambda: swift.find("Limits of the control", PANEL), "the limits")
+        title = wait_for(lambda: swift.find("Settings of the control", PANEL), "the limits")
         swift._click_at((title.rectangle[0] - 10, title.centre[1]))
         wait_for(lambda: swift.find("Max. shift", PANEL), "the limits to be shown")
         swift.screenshot("limits")

@@ -10,7 +10,7 @@ import typing
 
 import numpy as np
 import pytest
-from nion.swift.model import Graphics
+from nion.swift.model import DataItem, Graphics
 from nion.utils import Geometry
 from panel_tools import Opened, open_panel
 from swift_context import Swift
@@ -22,7 +22,7 @@ from adaptive_core.simulation.settings import CameraSettings
 from nionswift_plugin.adaptive_scan import alignment_devices, console
 from nionswift_plugin.adaptive_scan.alignment_data_items import TITLE
 from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
-from nionswift_plugin.adaptive_scan.alignment_settings import TargetKind, ToleranceUnit
+from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentStore, TargetKind, ToleranceUnit
 
 CONTROL = "DiffractionShift"
 NEWTON = Newton(guarded=True).name
@@ -68,6 +68,16 @@ class Aligning:
         assert outcome is not None, self.model.session.status
         return outcome
 
+    def trace(self) -> DataItem.DataItem | None:
+        """The data item of the trace as it is in the end; None if no frame was to be taken."""
+        self.swift.pump(
+            lambda: not any(item.is_live for item in self._traces()) and not self.model.session._steps._waiting
+        )
+        return next(iter(self._traces()), None)
+
+    def _traces(self) -> list[DataItem.DataItem]:
+        return [item for item in self.swift.document_model.data_items if item.title == TITLE]
+
     @property
     def true_px(self) -> float:
         """True distance of the disk from the middle of the camera, px of the sensor."""
@@ -101,8 +111,7 @@ def test_world_b_is_centred_within_the_tolerance_and_traced(aligning: Aligning) 
     assert aligning.model.session.status.startswith(f"Centred: {result.frames} frames in ")
 
     swift = aligning.swift
-    swift.pump_for(0.3)
-    item = aligning.opened.item(TITLE)
+    item = aligning.trace()
     how = item.metadata["adaptive_scan"]
     assert how["finish_reason"] == "aligned"
     assert len(how["trace"]) == result.frames
@@ -149,7 +158,7 @@ def test_the_next_alignment_remembers_the_response_and_uses_the_same_item(aligni
     aligning.world("A", 3)
     aligning.align()
     first = aligning.outcome.result
-    aligning.swift.pump_for(0.3)
+    aligning.trace()
     y, x = aligning.shift
     aligning.swift.controller.SetVal2D(CONTROL, Geometry.FloatPoint(y + 0.02, x - 0.01))
     aligning.opened.slowest_call_s = 0.0
@@ -160,7 +169,7 @@ def test_the_next_alignment_remembers_the_response_and_uses_the_same_item(aligni
     assert aligning.opened.slowest_call_s < 0.05
     assert aligning.outcome.reason is FinishReason.ALIGNED
     assert aligning.outcome.result.frames < first.frames
-    aligning.swift.pump_for(0.3)
+    aligning.trace()
     assert aligning.opened.titles() == [TITLE]
 
 
@@ -174,7 +183,8 @@ def test_choices_and_responses_survive_a_restart(aligning: Aligning, tmp_path: p
     aligning.model.largest_shift_text = "0.3"
     aligning.model.policy_index = aligning.model.policy_titles.index(NEWTON)
     choices = aligning.model.settings
-    aligning.swift.pump_for(0.3)
+    store = AlignmentStore(tmp_path / "configuration")
+    aligning.swift.pump(lambda: store.load() == choices)
 
     again = AlignmentModel(aligning.swift.document_controller, tmp_path / "configuration", tmp_path / "models")
     assert again.settings == choices
@@ -192,10 +202,9 @@ def test_targets(aligning: Aligning) -> None:
     aligning.align(target=TargetKind.DETECTOR)
     assert aligning.shift == pytest.approx((20e-3, -8e-3), abs=0.5e-3)
 
-    swift.pump_for(0.3)
     aligning.align(target=TargetKind.POINT)
-    assert aligning.model.session.status == "Draw a point on an image of the camera, and select it."
-    item = aligning.opened.item(TITLE)
+    assert aligning.model.session.status.startswith("Draw a point, an ellipse or a rectangle on an image of the camera")
+    item = aligning.trace()
     display_item = swift.document_model.get_display_item_for_data_item(item)
     assert display_item is not None
     point = Graphics.PointGraphic()
@@ -209,6 +218,13 @@ def test_targets(aligning: Aligning) -> None:
     # 512 px of 0.4 mrad.
     assert aligning.shift == pytest.approx((-0.1 * 0.2048, 0.05 * 0.2048), abs=0.5e-3)
 
+    shadow = Graphics.EllipseGraphic()
+    shadow.bounds = Geometry.FloatRect.from_center_and_size((0.6, 0.5), (0.3, 0.3))
+    display_item.add_graphic(shadow)
+    display_item.graphic_selection.set(list(display_item.graphics).index(shadow))
+    aligning.align(target=TargetKind.POINT)
+    assert aligning.shift == pytest.approx((0.1 * 0.2048, 0.0), abs=0.5e-3)
+
 
 def test_continuous_follows_drift_until_it_is_stopped(aligning: Aligning) -> None:
     aligning.world("A", 3)
@@ -217,7 +233,6 @@ def test_continuous_follows_drift_until_it_is_stopped(aligning: Aligning) -> Non
     aligning.swift.pump(lambda: session.status.startswith("On target"))
     world = aligning.swift.simulator.camera.frames._position._world  # type: ignore[union-attr]
     world.true_px += 20.0
-    aligning.swift.pump_for(0.1)
     aligning.swift.pump(lambda: aligning.true_px < 1.0 and session.status.startswith("On target"))
     kept = aligning.shift
     session.abort()
@@ -313,8 +328,7 @@ def test_a_fault_is_told_and_the_shift_goes_back(
     assert message in aligning.model.session.status
     assert aligning.shift == pytest.approx((1e-3, -2e-3))
     assert not aligning.model.can_undo
-    aligning.swift.pump_for(0.2)
-    assert not any(item.is_live and item.title == TITLE for item in aligning.swift.document_model.data_items)
+    aligning.trace()
 
 
 def test_abort_puts_the_shift_back(aligning: Aligning) -> None:

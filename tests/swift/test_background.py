@@ -10,6 +10,7 @@ import time
 import pytest
 
 from adaptive_core.errors import InvalidInputError
+from nionswift_plugin.adaptive_scan import background as background_module
 from nionswift_plugin.adaptive_scan.background import Background, StepQueue, Steps
 
 Task = collections.abc.Callable[[], None]
@@ -86,6 +87,40 @@ def test_errors_become_lines(interface: Interface) -> None:
     interface.until(lambda: len(lines) == 2)
     assert lines == ["The size must be positive.", "The prediction failed: ZeroDivisionError('by zero')"]
     background.close()
+
+
+def test_closing_waits_for_the_present_job_but_not_for_one_that_hangs(
+    interface: Interface, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    background = Background(interface.tasks.put)
+    begun, gate, looked = threading.Event(), threading.Event(), []
+
+    def look() -> None:
+        begun.set()
+        gate.wait(10)
+        looked.append("device")
+
+    background.submit("job", look, lambda _: None, pytest.fail)
+    background.submit("other", lambda: looked.append("other"), lambda _: None, pytest.fail)
+    begun.wait(10)
+    threading.Timer(0.05, gate.set).start()
+    background.close()
+    assert looked == ["device"]
+
+    monkeypatch.setattr(background_module, "_CLOSE_TIMEOUT_S", 0.01)
+    background, begun, gate = Background(interface.tasks.put), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        gate.wait(10)
+        raise AttributeError("The device is closed.")
+
+    background.submit("job", hang, pytest.fail, lambda _: None)
+    begun.wait(10)
+    background.close()
+    gate.set()
+    background._thread.join(10)
+    assert not caplog.records
 
 
 def steps(name: str, count: int, done: list[str], seconds: float = 0.0) -> Steps:
