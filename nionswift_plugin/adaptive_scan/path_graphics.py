@@ -18,7 +18,7 @@ MOST_GRAPHICS = 40
 """Swift takes about a millisecond for each graphic that changes; the picture of the path shows what is older."""
 
 _SMOOTH = 1.5
-"""Steps of a path along a curve differ by less than this factor."""
+"""Steps of a path along a curve differ by less than this factor, and turn by less than a right angle."""
 
 _Line = tuple[tuple[Point, Point], str]
 """Ends in fractions of the image, and a colour."""
@@ -111,8 +111,9 @@ def straight_parts(action: Action) -> list[tuple[Point, Point]]:
     if isinstance(action, Segment):
         return [(action.start, action.end)]
     positions = action.positions
-    steps = np.hypot(*np.diff(positions, axis=0).T)
-    if steps.max() > _SMOOTH * steps.min():
+    steps = np.diff(positions, axis=0)
+    lengths = np.hypot(*steps.T)
+    if lengths.max() > _SMOOTH * lengths.min() or np.any(np.sum(steps[1:] * steps[:-1], axis=1) < 0):
         return []
     corners = positions[[0, len(positions) // 2, -1]].tolist()
     return [(tuple(start), tuple(end)) for start, end in itertools.pairwise(corners)]

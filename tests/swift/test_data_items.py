@@ -94,6 +94,8 @@ def test_which_lines_show_an_action() -> None:
     assert parts[0][1] == parts[1][0]
     assert parts[1][1] == tuple(spiral.positions[-1])
     assert straight_parts(Positions(static_path.halton((96, 96), 20))) == []
+    zigzag = np.stack([3.0 * (np.arange(20) % 2), np.arange(20.0)], axis=1)
+    assert straight_parts(Positions(zigzag)) == []
 
 
 def test_graphics_are_made_once_and_then_moved(display_item: DisplayItem.DisplayItem) -> None:
