@@ -158,13 +158,11 @@ class DiffractionMeasurement:
     Attributes:
         patterns: shape (n, d, d), float32, counts, the direct beam at pixel ``d // 2`` and ``beam_px`` beyond.
         positions: where they were taken, shape (n, 2), float64, ``(y, x)`` in px of the region; recorded data snap.
-        beam_on_us: time for which the specimen was exposed, a wait without a blanker included.
         beam_px: ``(y, x)``, mostly below 1 px; the same for all commands of a session.
     """
 
     patterns: npt.NDArray[np.float32]
     positions: FloatArray
-    beam_on_us: float
     beam_px: tuple[float, float] = (0.0, 0.0)
 
 
@@ -179,6 +177,15 @@ class DiffractionScanner(typing.Protocol):
     @property
     def setup(self) -> DiffractionSetup:
         """The region, camera and illumination of this scan."""
+        ...
+
+    @property
+    def beam_on_us(self) -> float:
+        """Time for which this scanner has exposed the specimen so far, in us.
+
+        It is that of every pattern, lost ones included, with the time that the beam needs to be unblanked and blanked,
+        and any wait without a blanker.
+        """
         ...
 
     @property

@@ -99,14 +99,13 @@ class Episode:
         self.data: ScanData | None = None
         self._scanner, self._policy, self._plan, self._live = scanner, policy, plan, live
         self._at_work = policy.start(plan)
-        self._beam_on_us = 0.0
 
     @property
     def dose_e_per_A2(self) -> float | None:
         """See the class."""
         height, width = self._plan.calibration.fov_A
         meter = dose.DoseMeter(self._scanner.setup.beam_current_pa, height * width / _NM_IN_A**2)
-        return meter.dose_e_per_A2(self._beam_on_us)
+        return meter.dose_e_per_A2(self._scanner.beam_on_us)
 
     def run(self) -> collections.abc.Iterator[PtychographyStep]:
         """Scan until the policy stops; closing the iterator cancels, and the instrument is put back either way.
@@ -151,7 +150,6 @@ class Episode:
         return self._as_data(measured, move.defocus_A)
 
     def _as_data(self, measured: DiffractionMeasurement, defocus_A: float | None) -> ScanData:
-        self._beam_on_us += measured.beam_on_us
         calibration = dataclasses.replace(self._plan.calibration, beam_px=measured.beam_px)
         places = np.clip(measured.positions * self._scanner.setup.pixel_size_nm * _NM_IN_A, 0.0, calibration.fov_A)
         defocus = None

@@ -71,7 +71,10 @@ def read_recording(path: pathlib.Path) -> Recording:
 
 
 def recorded_setup(recording: Recording, defocus_nm: float = 0.0, cs_mm: float = 0.0) -> DiffractionSetup:
-    """The instrument of a recording, whose dose is not known. Raises InvalidInputError for what else is not."""
+    """The instrument of a recording, whose dose is not known. Raises InvalidInputError for what else is not.
+
+    The largest value that the patterns' integers can have is taken for saturation.
+    """
     missing = [name for name in _NEEDED if getattr(recording, name) is None]
     if missing:
         raise InvalidInputError(f"The recording does not say its {', '.join(_NEEDED[name] for name in missing)}.")
@@ -87,6 +90,7 @@ def recorded_setup(recording: Recording, defocus_nm: float = 0.0, cs_mm: float =
         detector_px=side,
         defocus_nm=defocus_nm,
         cs_mm=cs_mm,
+        saturation=float(np.iinfo(kind).max) if (kind := recording.patterns.dtype).kind in "ui" else None,
         **known,
     )
 

@@ -23,13 +23,14 @@ class StandIn:
     """What instruments without hardware have in common: nothing has to be put back, and nothing breaks off.
 
     Attributes:
-        abilities, setup, unfinished: see :class:`adaptive_core.ports.DiffractionScanner`.
+        abilities, setup, beam_on_us, unfinished: see :class:`adaptive_core.ports.DiffractionScanner`.
     """
 
     unfinished: DiffractionMeasurement | None = None
 
     def __init__(self, abilities: DiffractionAbilities, setup: DiffractionSetup) -> None:
         self.abilities, self.setup = abilities, setup
+        self.beam_on_us = 0.0
 
     def check(self, positions: FloatArray) -> None:
         """Refuse positions outside the region."""
@@ -71,7 +72,8 @@ class SimulatedScanner(StandIn):
         """Simulate the patterns."""
         step_A = self.setup.pixel_size_nm * 10
         data = self._region.measure(positions * step_A, self._electrons, self._rng, (defocus_nm or 0.0) * 10)
-        return DiffractionMeasurement(data.patterns, positions, len(positions) * self.setup.exposure_us)
+        self.beam_on_us += len(positions) * self.setup.exposure_us
+        return DiffractionMeasurement(data.patterns, positions)
 
 
 class RecordedScanner(StandIn):
@@ -80,6 +82,9 @@ class RecordedScanner(StandIn):
     Args:
         patterns: shape (rows, columns, d, d), counts, the direct beam near pixel ``d // 2``; it is found.
         setup: of the recording; its ``size_px`` and ``detector_px`` must be those of the patterns.
+
+    Raises:
+        InvalidInputError: patterns of another shape, without counts or with pixels that are not finite.
     """
 
     def __init__(self, patterns: npt.NDArray[np.generic], setup: DiffractionSetup) -> None:
@@ -88,7 +93,12 @@ class RecordedScanner(StandIn):
             raise InvalidInputError(f"The calibration expects recorded patterns {expected}, not {patterns.shape}.")
         super().__init__(DiffractionAbilities(can_defocus=False, can_blank=True), setup)
         self._patterns = patterns
-        disk = bright_field_disk(self._patterns_at(_spread(setup.size_px)).mean(0))
+        seen = self._patterns_at(_spread(setup.size_px))
+        if not np.isfinite(seen).all():
+            raise InvalidInputError("The recorded patterns must be finite; some of their pixels are not.")
+        if not seen.any():
+            raise InvalidInputError(f"{len(seen)} recorded patterns from all over the scan have no counts.")
+        disk = bright_field_disk(seen.mean(0))
         self._beam_px = (disk.centre_px[0] - setup.detector_px // 2, disk.centre_px[1] - setup.detector_px // 2)
 
     def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
@@ -98,8 +108,7 @@ class RecordedScanner(StandIn):
         height, width = self.setup.size_px
         index = np.clip(np.floor(positions), 0, (height - 1, width - 1)).astype(np.intp)
         middles = np.asarray(index + 0.5, dtype=np.float64)
-        time_us = len(positions) * self.setup.exposure_us
-        return DiffractionMeasurement(self._patterns_at(index), middles, time_us, self._beam_px)
+        return DiffractionMeasurement(self._patterns_at(index), middles, self._beam_px)
 
     def _patterns_at(self, index: npt.NDArray[np.intp]) -> RealArray:
         return np.asarray(self._patterns[index[:, 0], index[:, 1]], dtype=np.float32)

@@ -1,18 +1,19 @@
 """Any scan device and camera of Nion Swift as a :class:`adaptive_core.ports.DiffractionScanner`.
 
 The probe is put on one position after another, as every scan device of Swift allows, and the camera takes a frame of
-its own at each: one that begins after the probe has arrived. In between the beam is blanked, or waits outside the
-region; a device whose blanker follows the exposures says so by ``supports_beam_gate``. Frames become patterns of
-electrons: the dark level is subtracted, the square around the bright-field disk is cut out and binned.
+its own at each: one that begins after the probe has arrived. Where the operator wants it, rasters among the positions
+are taken by synchronized acquisition instead. In between the beam is blanked, or waits outside the region; a device
+whose blanker follows the exposures says so by ``supports_beam_gate``. Frames become patterns of electrons: the dark
+level is subtracted, the square around the bright-field disk is cut out and binned.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import contextlib
-import dataclasses
 import functools
 import math
+import threading
 import time
 import typing
 
@@ -34,11 +35,14 @@ from adaptive_core.ptychography.pattern_frames import DarkLevel, PatternCut, bri
 from adaptive_core.ptychography.scan_data import check_positions
 from adaptive_core.scan_path import FloatArray, Point
 from adaptive_core.simulation.ptychography_probe import Optics
-from nionswift_plugin.adaptive_scan.alignment_devices import SwiftDiskCamera, control_value
-from nionswift_plugin.adaptive_scan.beam import Beam, BeamSettings, beam_current_pa, make_beam
+from nionswift_plugin.adaptive_scan.alignment_devices import SwiftDiskCamera
+from nionswift_plugin.adaptive_scan.beam import Beam, beam_current_pa, make_beam
+from nionswift_plugin.adaptive_scan.defocus_control import DefocusControl
+from nionswift_plugin.adaptive_scan.pattern_settings import PatternSettings
 from nionswift_plugin.adaptive_scan.putting_back import putting_back
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion, context_parameters
 from nionswift_plugin.adaptive_scan.swift_scanner import taking
+from nionswift_plugin.adaptive_scan.synchronized_raster import Raster, SynchronizedRasters, find_rasters
 
 RealArray = npt.NDArray[np.float32]
 
@@ -47,50 +51,6 @@ _STOP_VIEW_S = 5.0
 _DARK_FRAMES = 8
 _LOST = 0.05
 """Part of the electrons of the pattern before it, below which a pattern shows that the beam is lost."""
-_DEFOCUS_TOLERANCE_NM = 0.01
-
-
-@dataclasses.dataclass(frozen=True)
-class PatternSettings:
-    """How patterns are taken; None takes what Swift or the instrument says.
-
-    Attributes:
-        exposure_ms: of a pattern; by default that of Swift's camera settings.
-        energy_kev: beam energy; by default that of the control EHT (V).
-        convergence_mrad: semi-angle; by default that of the control ConvergenceAngle (rad).
-        defocus_nm: present underfocus; by default minus the control of the defocus, or 0 without one.
-        largest_defocus_nm: largest underfocus at which patterns will be taken, which must fit their real-space window;
-            by default the present one.
-        cs_mm: third-order spherical aberration.
-        mrad_per_px: of an unbinned camera px; by default the camera's calibration.
-        counts_per_electron: by default the camera's calibration, or 1.
-        saturation: counts at which a px of a frame saturates; None is not checked.
-        settle_ms: time from a move of the probe until a frame may begin.
-        defocus_control: control of the defocus in m, overfocus positive; None never sets it.
-        beam: how the beam is blanked, and where its current is found.
-    """
-
-    exposure_ms: float | None = None
-    energy_kev: float | None = None
-    convergence_mrad: float | None = None
-    defocus_nm: float | None = None
-    largest_defocus_nm: float | None = None
-    cs_mm: float = 0.0
-    mrad_per_px: float | None = None
-    counts_per_electron: float | None = None
-    saturation: float | None = None
-    settle_ms: float = 1.0
-    defocus_control: str | None = "C10"
-    beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
-
-    def __post_init__(self) -> None:
-        positive = ("exposure_ms", "energy_kev", "convergence_mrad", "mrad_per_px", "counts_per_electron", "saturation")
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidInputError(f"The setting {name} must be positive, not {value}.")
-        if not (math.isfinite(self.settle_ms) and self.settle_ms >= 0):
-            raise InvalidInputError(f"The settling time must not be negative, not {self.settle_ms} ms.")
 
 
 class SwiftDiffractionScanner:
@@ -132,13 +92,8 @@ class SwiftDiffractionScanner:
         self.region = region
         self.unfinished: DiffractionMeasurement | None = None
         self._check_context()
-        control = control_value(self._stem, settings.defocus_control or "")
-        optics = Optics(
-            _needed("beam energy", settings.energy_kev, self._stem, "EHT", 1e-3),
-            _needed("convergence semi-angle", settings.convergence_mrad, self._stem, "ConvergenceAngle", 1e3),
-            10 * (settings.defocus_nm if settings.defocus_nm is not None else -1e9 * (control or 0.0)),
-            settings.cs_mm,
-        )
+        self._defocus = DefocusControl(self._stem, settings.defocus_control, self.device_id)
+        optics = settings.optics(self._stem)
         self._camera = SwiftDiskCamera(camera)
         self._camera.parameters.integration_count = 1
         if settings.exposure_ms is not None:
@@ -146,9 +101,11 @@ class SwiftDiffractionScanner:
         self._cut, mrad_per_px = self._pattern_cut(
             optics if settings.largest_defocus_nm is None else optics.at_defocus(10 * settings.largest_defocus_nm)
         )
-        self._counts_per_electron = settings.counts_per_electron or _counts_per_electron(camera) or 1.0
+        self._counts_per_electron = settings.gain(camera)
+        self._stopped = threading.Event()
+        self._rasters = SynchronizedRasters(scan, self._camera, self._stopped)
         self._gates = bool(getattr(scan.scan_device, "supports_beam_gate", False))
-        self.abilities = DiffractionAbilities(control is not None, self._gates or self._make_beam().blanks)
+        self.abilities = DiffractionAbilities(self._defocus.exists, self._gates or self._make_beam().blanks)
         self.setup = DiffractionSetup(
             size_px=region.size_px,
             pixel_size_nm=region.pixel_size_nm,
@@ -165,7 +122,8 @@ class SwiftDiffractionScanner:
         self._dark = DarkLevel()
         self._centre_px: Point | None = None
         self._electrons = 0.0
-        self._control_before: float | None = None
+        self._exposures = 0
+        self._exposed_us = 0.0
 
     @property
     def context(self) -> scan_base.ScanFrameParameters:
@@ -210,17 +168,24 @@ class SwiftDiffractionScanner:
             if self._gates:
                 stack.push(putting_back(self.device_id, "the beam's gate", functools.partial(self._set_gate, False)))
                 self._set_gate(True)
-            self._control_before = control_value(stem, self._settings.defocus_control or "")
-            if self._control_before is not None:
-                before = functools.partial(self._set_defocus_control, self._control_before)
-                stack.push(putting_back(self.device_id, "the defocus", before))
+            stack.enter_context(self._defocus.session())
             if beam.blanks:
                 self._dark = DarkLevel.of(np.stack([self._grab() for _ in range(_DARK_FRAMES)]))
             self._beam = beam
             try:
                 yield
             finally:
+                self._exposed_us = self.beam_on_us
                 self._beam = None
+
+    @property
+    def beam_on_us(self) -> float:
+        """Time for which the specimen was exposed so far (us), see :class:`adaptive_core.ports.DiffractionScanner`."""
+        if self._beam is None:
+            return self._exposed_us
+        # A simulator may be faster than the beam that it simulates.
+        exposures_us = self._exposures * self.setup.exposure_us
+        return exposures_us if self._gates else max(exposures_us, self._beam.exposed_us)
 
     def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
         """Take a pattern at each position; see :class:`adaptive_core.ports.DiffractionScanner`.
@@ -237,23 +202,24 @@ class SwiftDiffractionScanner:
         self.check(positions)
         self.unfinished = None
         frames: list[RealArray] = []
-        before_us = self._beam.exposed_us
         try:
-            self._set_defocus(defocus_nm)
-            for position in self.region.to_fractions(positions):
-                frames.append(self._frame(self._beam, position))
+            if defocus_nm is not None:
+                self._defocus.set(defocus_nm, self.setup.defocus_nm)
+            for frame in self._frames(self._beam, positions):
+                frames.append(self._signal(frame))
         except Exception as error:  # vendors raise what they like
             if frames:
-                self.unfinished = self._measurement(frames, positions, before_us)
+                self.unfinished = self._measurement(frames, positions)
             if isinstance(error, ScanCancelledError):
                 raise ScanCancelledError(f"The scan on {self.device_id} was cancelled.") from error
             if isinstance(error, AdaptiveScanError):
                 raise
             raise DeviceError(f"{self.device_id} or {self.camera_id} failed: {error!r}") from error
-        return self._measurement(frames, positions, before_us)
+        return self._measurement(frames, positions)
 
     def cancel(self) -> None:
         """Stop this scanner for good, from any thread: a measurement and later ones raise ScanCancelledError."""
+        self._stopped.set()
         self._camera.cancel()
 
     @property
@@ -268,17 +234,54 @@ class SwiftDiffractionScanner:
 
     # measuring
 
-    def _frame(self, beam: Beam, fraction: FloatArray) -> RealArray:
-        """One frame, electrons, at a position in fractions of the context."""
-        self._put_probe(Geometry.FloatPoint(y=float(fraction[0]), x=float(fraction[1])))
-        time.sleep(self._settings.settle_ms * 1e-3)
-        beam.expose()
+    def _frames(self, beam: Beam, positions: FloatArray) -> collections.abc.Iterator[RealArray]:
+        """Frames at positions in px of the region: rasters at once where that is wanted, and all others one by one."""
+        fractions, done = self.region.to_fractions(positions), 0
+        for raster in find_rasters(positions) if self._settings.synchronized else ():
+            for part in raster.sections(self._rasters.rows_at_once(raster.columns)):
+                parameters = part.parameters(self.region, self._context)
+                if parameters is None:
+                    continue
+                yield from self._single_frames(beam, fractions[done : part.first])
+                yield from self._synchronized_frames(beam, part, parameters)
+                done = part.stop
+        yield from self._single_frames(beam, fractions[done:])
+
+    def _synchronized_frames(
+        self, beam: Beam, raster: Raster, parameters: scan_base.ScanFrameParameters
+    ) -> collections.abc.Iterator[RealArray]:
+        planned, before_us = raster.rows * raster.columns, beam.exposed_us
+        self._exposures += planned
         try:
-            frame = self._grab()
-        finally:
-            beam.rest()
+            for frame in self._rasters.grab(parameters, beam):
+                self._check_view()
+                yield frame
+        except AdaptiveScanError:
+            # Frames that were not read may have been exposed, as many as there was time for.
+            possible = math.ceil((beam.exposed_us - before_us) / self.setup.exposure_us)
+            self._exposures -= planned - min(planned, possible)
+            raise
+
+    def _single_frames(self, beam: Beam, fractions: FloatArray) -> collections.abc.Iterator[RealArray]:
+        """Frames at positions in fractions of the context."""
+        for y, x in fractions.tolist():
+            self._put_probe(Geometry.FloatPoint(y=y, x=x))
+            time.sleep(self._settings.settle_ms * 1e-3)
+            self._exposures += 1
+            beam.expose()
+            try:
+                frame = self._grab()
+            finally:
+                beam.rest()
+            self._check_view()
+            yield frame
+
+    def _check_view(self) -> None:
         if self._scan.is_playing:
             raise DeviceError(f"The live view of {self.device_id} was started during the adaptive scan.")
+
+    def _signal(self, frame: RealArray) -> RealArray:
+        """A frame in electrons, checked."""
         saturation = self._settings.saturation
         if saturation is not None and (frame >= saturation).any():
             raise DeviceDataError(
@@ -320,38 +323,15 @@ class SwiftDiffractionScanner:
             raise DeviceDataError(f"{self.camera_id} gave a frame of {frame.shape} px, not {self._camera.shape} px.")
         return frame
 
-    def _measurement(self, frames: list[RealArray], positions: FloatArray, before_us: float) -> DiffractionMeasurement:
+    def _measurement(self, frames: list[RealArray], positions: FloatArray) -> DiffractionMeasurement:
         stack = np.stack(frames)
         if self._centre_px is None:
             self._centre_px = bright_field_disk(stack.mean(0)).centre_px
         patterns, beam_px = self._cut.patterns(stack, self._centre_px)
-        # A simulator may be faster than the beam that it simulates.
-        exposed_us = len(frames) * self.setup.exposure_us
-        if not self._gates and self._beam is not None:
-            exposed_us = max(exposed_us, self._beam.exposed_us - before_us)
-        return DiffractionMeasurement(patterns, positions[: len(frames)], exposed_us, beam_px)
+        return DiffractionMeasurement(patterns, positions[: len(frames)], beam_px)
 
     def _set_gate(self, on: bool) -> None:
         self._scan.scan_device.set_beam_gate(on)  # type: ignore[attr-defined]
-
-    def _set_defocus(self, defocus_nm: float | None) -> None:
-        if defocus_nm is None:
-            return
-        if self._control_before is None:
-            if abs(defocus_nm - self.setup.defocus_nm) > _DEFOCUS_TOLERANCE_NM:
-                raise InvalidInputError(f"The instrument has no control of the defocus to set {defocus_nm:g} nm.")
-            return
-        self._set_defocus_control(self._control_before - (defocus_nm - self.setup.defocus_nm) * 1e-9)
-
-    def _set_defocus_control(self, value: float) -> None:
-        name = self._settings.defocus_control or ""
-        try:
-            taken = self._stem.SetVal(name, value)
-        except Exception as error:  # vendors raise what they like
-            raise DeviceError(f"The control {name} cannot be set: {error!r}") from error
-        found = control_value(self._stem, name)
-        if not taken or found is None or abs(found - value) > _DEFOCUS_TOLERANCE_NM * 1e-9:
-            raise DeviceError(f"The control {name} did not take the value {value:.4g} m; it is at {found}.")
 
     # preparing
 
@@ -395,20 +375,3 @@ class SwiftDiffractionScanner:
 def _show_context(stem: stem_controller.STEMController, context: scan_base.ScanFrameParameters) -> None:
     """Let Swift's probe positions be fractions of this context, whichever scan was the last."""
     stem._update_scan_context(context.pixel_size, context.center_nm, context.fov_nm, context.rotation_rad)
-
-
-def _counts_per_electron(camera: camera_base.CameraHardwareSource) -> float | None:
-    """Of the camera's calibration; None where it has none."""
-    get = getattr(camera, "get_counts_per_electron", None)
-    value = get() if get is not None else None
-    return float(value) if value else None
-
-
-def _needed(what: str, value: float | None, stem: stem_controller.STEMController, control: str, scale: float) -> float:
-    """The operator's value, or else that of a control. Raises InvalidInputError."""
-    if value is not None:
-        return value
-    found = control_value(stem, control)
-    if found is None or found <= 0:
-        raise InvalidInputError(f"The {what} is unknown: the instrument has no control {control}; give it.")
-    return found * scale

@@ -32,6 +32,7 @@ from nionswift_plugin.adaptive_scan.scan_session import dose_text, time_text
 from nionswift_plugin.adaptive_scan.section_model import SectionModel
 from nionswift_plugin.adaptive_scan.settings import RegionKind
 from nionswift_plugin.adaptive_scan.settings_text import (
+    SettingFlag,
     SettingIndex,
     number_from_zero,
     number_text,
@@ -90,6 +91,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
     saturation_text = number_text("saturation", "The saturation", positive_number, optional=True)
     settle_text = number_text("settle_ms", "The settling time", number_from_zero)
     region_index = SettingIndex("region", REGIONS)
+    synchronized = SettingFlag("synchronized")
     shown_settings = ("region_index",)
 
     def __init__(

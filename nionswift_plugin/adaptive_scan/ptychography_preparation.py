@@ -17,7 +17,8 @@ from adaptive_core.ptychography.object_grid import object_grid, transfer
 from adaptive_core.ptychography.policy import Observation, Policy, PtychographyPlan
 from adaptive_core.ptychography.scan_data import ScanData
 from nionswift_plugin.adaptive_scan.beam import BeamSettings
-from nionswift_plugin.adaptive_scan.diffraction_scanner import PatternSettings, SwiftDiffractionScanner
+from nionswift_plugin.adaptive_scan.diffraction_scanner import SwiftDiffractionScanner
+from nionswift_plugin.adaptive_scan.pattern_settings import PatternSettings
 from nionswift_plugin.adaptive_scan.preparation import Place
 from nionswift_plugin.adaptive_scan.ptychography_settings import PtychographyChoices
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion
@@ -114,24 +115,25 @@ def prepare_ptychography(
     own = {field.name for field in dataclasses.fields(PatternSettings)} & dataclasses.asdict(choices).keys()
     patterns = PatternSettings(**{name: getattr(choices, name) for name in own - {"defocus_nm"}}, beam=beam)
 
-    def scanner_and_plan() -> tuple[SwiftDiffractionScanner, PtychographyPlan]:
-        scanner = SwiftDiffractionScanner(scan, camera, region, patterns, parameters=place.parameters)
+    def scanner_and_plan(largest_defocus_nm: float | None) -> tuple[SwiftDiffractionScanner, PtychographyPlan]:
+        settings = dataclasses.replace(patterns, largest_defocus_nm=largest_defocus_nm)
+        scanner = SwiftDiffractionScanner(scan, camera, region, settings, parameters=place.parameters)
         return scanner, episode.make_plan(scanner, choices.positions, choices.subsequences)
 
-    scanner, plan = scanner_and_plan()
-    # What the policy begins with shows whether it can begin, and at which defocus.
+    # What the policy begins with shows whether it can begin, and at which defocus, whatever the present one is.
+    scanner, plan = scanner_and_plan(0.0)
     first = policy.start(plan).decide(Observation(None, None))
-    defocus_nm = scanner.setup.defocus_nm
-    if first is not None and first.defocus_A is not None:
+    if first is None or first.defocus_A is None:
+        scanner, plan = scanner_and_plan(None)
+        defocus_nm = scanner.setup.defocus_nm
+    else:
+        defocus_nm = first.defocus_A / 10
         if not scanner.abilities.can_defocus:
             raise InvalidInputError(
-                f"{policy.name} sets the defocus to {first.defocus_A / 10:.3g} nm, but the instrument has no control "
+                f"{policy.name} sets the defocus to {defocus_nm:.3g} nm, but the instrument has no control "
                 f"{patterns.defocus_control}."
             )
-        defocus_nm = first.defocus_A / 10
-        if abs(defocus_nm) > abs(scanner.setup.defocus_nm):
-            patterns = dataclasses.replace(patterns, largest_defocus_nm=defocus_nm)
-            scanner, plan = scanner_and_plan()
+        scanner, plan = scanner_and_plan(defocus_nm)
     _check_size(plan)
     return PreparedPtychography(choices, scan, camera, scanner, policy, plan, defocus_nm)
 

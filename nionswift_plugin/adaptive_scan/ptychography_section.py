@@ -110,6 +110,14 @@ class PtychographySection(Declarative.Handler):
                         )
                         for title, source, placeholder, unit, tool_tip in _OPTICS
                     ),
+                    u.create_row(
+                        u.create_check_box(
+                            text=_("Rasters by synchronized acquisition"),
+                            checked="@binding(model.synchronized)",
+                            tool_tip=_("Even rows of positions are scanned at once, clocked by the camera"),
+                        ),
+                        u.create_stretch(),
+                    ),
                     spacing=6,
                 ),
                 title=_("Optics and camera"),

@@ -166,7 +166,9 @@ def result_line(outcome: PtychographyOutcome) -> str:
     if outcome.data is None:
         return outcome.error or "Aborted before a pattern was taken."
     count, prepared = outcome.data.count, outcome.prepared
-    taken = f"{count} positions, {dose_text(outcome.dose_e_per_A2)}, {time_text(outcome.seconds)}"
+    # A pattern that was lost may have been exposed only in part.
+    most = "at most " if outcome.reason is FinishReason.FAILED and outcome.dose_e_per_A2 is not None else ""
+    taken = f"{count} positions, {most}{dose_text(outcome.dose_e_per_A2)}, {time_text(outcome.seconds)}"
     if outcome.error is not None:
         beginning = f"{outcome.error} Kept: "
     elif outcome.reason is FinishReason.CANCELLED:

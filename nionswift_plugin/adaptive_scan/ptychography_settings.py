@@ -32,6 +32,7 @@ class PtychographyChoices:
         saturation: counts at which a pixel of a frame saturates.
         cs_mm: third-order spherical aberration.
         settle_ms: time from a move of the probe until a frame may begin.
+        synchronized: takes rasters among the positions in synchronized scans, which the camera clocks.
         seed: of random positions.
     """
 
@@ -51,6 +52,7 @@ class PtychographyChoices:
     saturation: float | None = None
     cs_mm: float = 0.0
     settle_ms: float = 1.0
+    synchronized: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

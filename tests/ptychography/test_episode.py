@@ -226,7 +226,7 @@ def test_foreign_files_and_places_are_refused(region, tmp_path):
 def test_a_device_that_returns_no_counts_is_refused_with_a_clear_message(scanner):
     class Dark(_Recording):
         def measure(self, places, defocus_nm=None):
-            return DiffractionMeasurement(np.zeros((len(places), 64, 64), np.float32), places, 1.0)
+            return DiffractionMeasurement(np.zeros((len(places), 64, 64), np.float32), places)
 
     with pytest.raises(InvalidInputError, match="no counts"):
         next(episode.run(Dark(scanner), SPARSE, episode.make_plan(scanner, 100, 5)))

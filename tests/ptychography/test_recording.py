@@ -73,6 +73,33 @@ def test_other_files_are_refused(tmp_path):
         recorded_setup(bad)
 
 
+def test_patterns_that_say_nothing_are_refused():
+    settings = experiment("mos2")
+    grid = positions.raster(6, 6, (20.0, 20.0))
+    good = SimulatedRegion(settings, 11).measure(grid, None, np.random.default_rng(0)).patterns.reshape(6, 6, 64, 64)
+    step_nm = 2.0 / 6
+    known = {"step_nm": step_nm, "mrad_per_px": 1.5799, "energy_kev": 60.0, "convergence_mrad": 33.0}
+
+    def scan(patterns):
+        scanner = stand_ins.RecordedScanner(patterns, recorded_setup(Recording(patterns, **known)))
+        run = episode.Episode(scanner, StaticPolicy("Grid", positions.sparse_grid), episode.make_plan(scanner, 36, 1))
+        list(run.run())
+
+    unknown, empty = good.copy(), good.copy()
+    unknown[2, 2, 5, 5] = np.nan
+    empty[4, 4] = 0.0
+    bad = {
+        "must be finite": unknown,
+        "have no counts": np.zeros_like(good),
+        "1 of 36 diffraction patterns have no counts": empty,
+        "limit of 255 counts": np.minimum(4 * good, 255).astype(np.uint8),
+        "must not be negative": good - 50,
+    }
+    for message, patterns in bad.items():
+        with pytest.raises(InvalidInputError, match=message):
+            scan(patterns)
+
+
 def test_a_direct_beam_between_pixels_is_found_and_taken_into_account():
     settings = experiment("mos2")
     region = SimulatedRegion(settings, 11)

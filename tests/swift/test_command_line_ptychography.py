@@ -84,7 +84,7 @@ def test_what_was_measured_before_a_failure_is_kept(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    take, taken = SwiftDiffractionScanner._frame, []
+    take, taken = SwiftDiffractionScanner._signal, []
 
     def failing(self: SwiftDiffractionScanner, *arguments: object) -> object:
         taken.append(1)
@@ -92,7 +92,7 @@ def test_what_was_measured_before_a_failure_is_kept(
             raise DeviceError("The camera stopped.")
         return take(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SwiftDiffractionScanner, "_frame", failing)
+    monkeypatch.setattr(SwiftDiffractionScanner, "_signal", failing)
     outcome = run_command("ptychography", *QUICK, "--out", tmp_path)
     assert outcome.status == 1
     assert "The camera stopped" in outcome.errors[-1]

@@ -11,7 +11,8 @@ from swift_context import Swift
 
 from adaptive_core.ptychography import episode, metrics, positions, reconstruction
 from adaptive_core.ptychography.policy import StaticPolicy
-from nionswift_plugin.adaptive_scan.diffraction_scanner import PatternSettings, SwiftDiffractionScanner
+from nionswift_plugin.adaptive_scan.diffraction_scanner import SwiftDiffractionScanner
+from nionswift_plugin.adaptive_scan.pattern_settings import PatternSettings
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion
 
 PLACES = np.array([[1.0, 2.0], [8.0, 9.0], [15.5, 0.5]])

@@ -61,11 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exposure = parser.add_mutually_exclusive_group()
     exposure.add_argument("--exposure-ms", type=float, metavar="T", help="of a pattern (default: Swift's)")
     exposure.add_argument("--dose", type=float, metavar="E", help="exposure by the dose of the region in e-/A^2")
-    parser.add_argument("--defocus", type=float, metavar="NM", help="underfocus where the policy does not choose it")
+    parser.add_argument(
+        "--defocus",
+        type=float,
+        metavar="NM",
+        help="underfocus where the policy does not choose it; of a recording, its own",
+    )
     parser.add_argument("--stop", type=float, metavar="S", help="end once successive live images have this SSIM")
     parser.add_argument("--energy-kev", type=float, metavar="E", help="beam energy (default: the instrument's)")
     parser.add_argument("--convergence-mrad", type=float, metavar="A", help="semi-angle (default: the instrument's)")
     parser.add_argument("--mrad-per-px", type=float, metavar="A", help="of a camera pixel (default: its calibration)")
+    parser.add_argument("--saturation", type=float, metavar="C", help="counts at which a camera pixel saturates")
+    parser.add_argument("--synchronized", action="store_true", help="scan even rows of positions at once")
     parser.add_argument("--step-nm", type=float, metavar="D", help="step of a recording (default: the file's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random positions and the simulator")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder for scan.h5 and summary.png")
@@ -80,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = catalogue.policy(
         options.policy or catalogue.DEFAULT_POLICY,
         library,
-        defocus_A=None if options.defocus is None else 10 * options.defocus,
+        defocus_A=None if options.defocus is None or options.recording is not None else 10 * options.defocus,
         stop_similarity=options.stop,
         seed=options.seed,
     )
@@ -108,7 +115,7 @@ def _choices(options: argparse.Namespace) -> PtychographyChoices:
             raise InvalidInputError(f"--{name.replace('_', '-')} must be positive, not {value}.")
     if options.seed < 0:
         raise InvalidInputError(f"--seed must not be negative, not {options.seed}.")
-    for name in ("device", "camera", "specimen", "region", "dose", "exposure_ms", "defocus"):
+    for name in ("device", "camera", "specimen", "region", "dose", "exposure_ms"):
         if options.recording is not None and getattr(options, name) is not None:
             raise InvalidInputError(f"--{name.replace('_', '-')} is not for a recording.")
     if options.recording is None and options.step_nm is not None:
@@ -124,6 +131,8 @@ def _choices(options: argparse.Namespace) -> PtychographyChoices:
         energy_kev=options.energy_kev,
         convergence_mrad=options.convergence_mrad,
         mrad_per_px=options.mrad_per_px,
+        saturation=options.saturation,
+        synchronized=options.synchronized,
         seed=options.seed,
     )
 
@@ -159,7 +168,10 @@ def _on_recording(options: argparse.Namespace, policy: Policy) -> PtychographyRu
     recording = read_recording(options.recording)
     told = {name: getattr(options, name) for name in ("step_nm", "mrad_per_px", "energy_kev", "convergence_mrad")}
     recording = dataclasses.replace(recording, **{name: value for name, value in told.items() if value is not None})
-    scanner = RecordedScanner(recording.patterns, recorded_setup(recording))
+    setup = recorded_setup(recording, options.defocus or 0.0)
+    if options.saturation is not None:
+        setup = dataclasses.replace(setup, saturation=options.saturation)
+    scanner = RecordedScanner(recording.patterns, setup)
     plan = episode.make_plan(scanner, options.positions, options.subsequences)
     return PtychographyRun(
         episode=episode.Episode(scanner, policy, plan, LIVE),
