@@ -109,7 +109,13 @@ def _draw_paths(
     for group, axis in zip(groups, axes[0], strict=True):
         axis.set_title(group, fontsize=9)
     for row, (rival, drawn) in zip(axes, examples.items(), strict=True):
-        row[0].set_ylabel(_short(rival.policy), rotation="horizontal", ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(
+            f"{_short(rival.policy)}\n{_short(rival.generator)}",
+            rotation="horizontal",
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
         for axis, (scanned, _, truth) in zip(row, drawn, strict=True):
             axis.set(xticks=[], yticks=[])
             _draw_path(axis, scanned, truth)
