@@ -93,6 +93,7 @@ class ModelChoices(Observable.Observable, typing.Generic[M]):
         self._lock = threading.Lock()
         self._loaded: tuple[collections.abc.Hashable, M] | None = None
         self._changing_menus = False
+        self._asking: str | None = None
 
     @property
     def policy_titles(self) -> list[str]:
@@ -107,7 +108,7 @@ class ModelChoices(Observable.Observable, typing.Generic[M]):
     @property
     def policy_index(self) -> int:
         """The chosen policy; choosing the last line asks for a file."""
-        return _index(self.menu.policies, self._owner.settings.policy, self.menu.default_policy)
+        return len(self.menu.policies) if self._asking == "policy" else self._policy
 
     @policy_index.setter
     def policy_index(self, index: int | None) -> None:
@@ -116,21 +117,29 @@ class ModelChoices(Observable.Observable, typing.Generic[M]):
     @property
     def generator_index(self) -> int:
         """The chosen generator, by default the policy's own; choosing the last line asks for a file."""
-        own = self.menu.default_generators[self.policy_index] if self.menu.default_generators else 0
-        return _index(self.menu.generators, self._owner.settings.generator, own)
+        return len(self.menu.generators) if self._asking == "generator" else self._generator
 
     @generator_index.setter
     def generator_index(self, index: int | None) -> None:
         self._choose("generator", self.menu.generators, index)
 
     @property
+    def _policy(self) -> int:
+        return _index(self.menu.policies, self._owner.settings.policy, self.menu.default_policy)
+
+    @property
+    def _generator(self) -> int:
+        own = self.menu.default_generators[self._policy] if self.menu.default_generators else 0
+        return _index(self.menu.generators, self._owner.settings.generator, own)
+
+    @property
     def cards(self) -> str:
         """What is to be known about the chosen models."""
         if not self.menu.policies:
             return ""
-        chosen = [self.menu.policies[self.policy_index]]
+        chosen = [self.menu.policies[self._policy]]
         if self.menu.generators:
-            chosen.append(self.menu.generators[self.generator_index])
+            chosen.append(self.menu.generators[self._generator])
         return "\n\n".join(f"{line.title}\n{line.card}" for line in chosen)
 
     def read(self) -> None:
@@ -180,9 +189,18 @@ class ModelChoices(Observable.Observable, typing.Generic[M]):
         if index < len(lines):
             self._owner.change(**{part: lines[index].name})
         else:
+            # A combo box that is not told of its last line would not hear of the line before it again.
+            self._asking = part
+            self._notify(f"{part}_index")
             # A dialog must not be opened while the menu is closing.
-            self._post(self.ask)
-            self._post(self.settings_changed)
+            self._post(self._ask_once)
+
+    def _ask_once(self) -> None:
+        try:
+            self.ask()
+        finally:
+            self._asking = None
+            self.settings_changed()
 
     def _show(self, menu: ModelMenu) -> None:
         with self._lock:

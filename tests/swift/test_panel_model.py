@@ -246,9 +246,11 @@ def test_the_menu_asks_for_a_file(opened: Opened, tmp_path: pathlib.Path, monkey
     monkeypatch.setattr(opened.swift.document_controller, "get_file_paths_dialog", lambda *_: (answers.pop(0), "", ""))
     models = opened.model.models
     chosen = models.policy_index
-    models.policy_index = len(models.policy_titles) - 1
-    opened.swift.pump(lambda: len(answers) == 1)
-    assert models.policy_index == chosen
+    box = next(w for w in widgets(opened) if isinstance(w, UserInterface.ComboBoxWidget) and "Halton" in w.items)
+    box._behavior.current_text = box.items[-1]  # as a click does
+    box._behavior.on_current_text_changed(box.items[-1])
+    opened.swift.pump(lambda: len(answers) == 1 and models.policy_index == chosen)
+    assert box.current_text == models.policy_titles[chosen]
     models.policy_index = len(models.policy_titles) - 1
     opened.swift.pump(lambda: opened.session.status == "Added mine.onnx.")
     assert models.policy_titles[models.policy_index] == "Tiny policy"
