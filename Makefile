@@ -6,6 +6,10 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?= -q --durations=15
+# Processes that share the tests; each needs about 1 GB.
+JOBS ?= auto
+# Folder for reports of the tests; none without.
+REPORTS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,9 +51,16 @@ run: $(RUN_STAMP)
 		$(BIN)/adaptive-scan demo --out out/demo; \
 	fi
 
+report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
+
+# Tests that drive the real application have the machine for themselves.
 test: lint
 	@scripts/system-packages swift tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@status=0; set -x; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) $(call report,tests) -m "not app" \
+		--numprocesses $(JOBS) --maxprocesses 4 --dist worksteal || status=1; \
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(call report,tests-app) -m app || status=1; \
+	exit $$status
 
 lint: $(DEV_STAMP)
 	$(BIN)/python -m ruff format --check .
