@@ -1,6 +1,6 @@
 """Train a recurrent policy by the true gradient of the completion's error with respect to the scan path.
 
-``python -m adaptive_core.training.partial_scan.path_gradient --images DIR --minutes 30``
+``adaptive-scan train partial-scan --config path-gradient --images DIR``
 
 Ede (2021) trains a critic because his partial scans are not differentiable in the actions. Here they are: values are
 sampled, and put on the generator's input, by bilinear interpolation, so the error of the completion is propagated
@@ -10,10 +10,8 @@ way out of bad paths; the policy therefore starts as a walk that avoids where it
 
 from __future__ import annotations
 
-import argparse
 import collections.abc
 import dataclasses
-import logging
 import math
 import pathlib
 
@@ -203,23 +201,3 @@ def _export(
     onnx = policy_export.policy_onnx(fitted.network, fitted.network.state_size)
     path = run.path / f"{MODEL_NAME}.onnx"
     return policy_export.write_scored(path, onnx, card, config.generator, held_out, config.scored_crops)
-
-
-def main(argv: collections.abc.Sequence[str] | None = None) -> pathlib.Path:
-    """Command line of this file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=pathlib.Path)
-    parser.add_argument("--generator", type=pathlib.Path, default=PathGradientConfig().generator)
-    parser.add_argument("--minutes", type=float, default=PathGradientConfig.minutes)
-    parser.add_argument("--iterations", type=int, default=PathGradientConfig.iterations)
-    parser.add_argument("--seed", type=int, default=PathGradientConfig.seed)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("training-runs") / "path-gradient")
-    arguments = vars(parser.parse_args(argv))
-    out, resume = arguments.pop("out"), arguments.pop("resume")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    return train(PathGradientConfig(**arguments), out, resume)
-
-
-if __name__ == "__main__":
-    main()
