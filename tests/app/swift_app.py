@@ -26,11 +26,11 @@ Json = typing.Any
 Answer = typing.TypeVar("Answer")
 
 WINDOW_SIZE = (1600, 1200)
-START_TIMEOUT_S = 60.0
-QUIT_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 120.0
+QUIT_TIMEOUT_S = 60.0
 
 
-def wait_for(question: collections.abc.Callable[[], Answer | None], what: str, timeout_s: float = 20.0) -> Answer:
+def wait_for(question: collections.abc.Callable[[], Answer | None], what: str, timeout_s: float = 60.0) -> Answer:
     """The first answer that is true; fails with ``what`` when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -36,7 +36,7 @@ class Swift:
     simulator: Simulator | None = None
     usim_scan: scan_base.ScanHardwareSource | None = None
 
-    def pump(self, condition: typing.Callable[[], object], timeout_s: float = 20.0) -> None:
+    def pump(self, condition: typing.Callable[[], object], timeout_s: float = 60.0) -> None:
         """Run Swift's main loop until the condition holds; fail if it takes longer than the time-out."""
         end_s = time.perf_counter() + timeout_s
         while not condition():
@@ -49,7 +49,7 @@ class Swift:
     def pump_for(self, seconds: float) -> None:
         """Run Swift's main loop for some time."""
         end_s = time.perf_counter() + seconds
-        self.pump(lambda: time.perf_counter() > end_s, seconds + 20.0)
+        self.pump(lambda: time.perf_counter() > end_s, seconds + 60.0)
 
 
 class SimulatorConfiguration:

@@ -15,6 +15,7 @@ import pytest
 from nion.device_kit.ScanDevice import ScanFrameParameters
 from nion.instrumentation import stem_controller
 from nion.utils import Geometry
+from quiet_clock import QuietClock
 
 from adaptive_core.dose import electrons
 from adaptive_core.errors import DeviceDisconnectedError, InvalidInputError
@@ -137,19 +138,20 @@ def test_the_stage_control_moves_the_image(device: ScanDevice) -> None:
 @pytest.mark.parametrize("dwell_us", [10.0, 200.0])
 def test_a_frame_takes_its_dwell_time(device: ScanDevice, dwell_us: float) -> None:
     frame = segment_parameters(SEGMENT, pixel_time_us=dwell_us)
-    times = []
+    times, quiet_times = [], []
     for _ in range(30):
         device.set_frame_parameters(frame)
-        start_s = time.perf_counter()
+        clock, start_s = QuietClock(), time.perf_counter()
         read(device, device.start_frame(False))
         times.append(time.perf_counter() - start_s)
+        quiet_times.append(clock.elapsed_s)
     assert min(times) >= 20 * dwell_us * 1e-6
-    assert statistics.median(times) < 20 * dwell_us * 1e-6 + 1e-3  # overhead of a command
+    assert statistics.median(quiet_times) < 20 * dwell_us * 1e-6 + 1e-3  # overhead of a command
 
 
 def test_a_long_frame_arrives_in_rows_and_in_time(device: ScanDevice) -> None:
     device.set_frame_parameters(parameters(pixel_time_us=20.0))
-    start_s = time.perf_counter()
+    clock, start_s = QuietClock(), time.perf_counter()
     number = device.start_frame(False)
     seen, skip, complete = 0, 0, False
     while not complete:
@@ -157,7 +159,8 @@ def test_a_long_frame_arrives_in_rows_and_in_time(device: ScanDevice) -> None:
         assert top == (0 if complete else seen)
         seen = top + height
         assert (elements[0]["data"][:seen] > 0).all()
-    assert 1.0 <= (time.perf_counter() - start_s) / (96 * 96 * 20e-6) < 2.0
+    assert time.perf_counter() - start_s >= 96 * 96 * 20e-6
+    assert clock.elapsed_s < 2 * 96 * 96 * 20e-6
     assert seen == 96
 
 
@@ -171,10 +174,15 @@ def test_cancel_ends_a_frame_at_once(device: ScanDevice) -> None:
     device.set_frame_parameters(parameters(pixel_time_us=1000.0))
     number = device.start_frame(False)
     device.read_partial(number, 0)
-    threading.Timer(0.05, device.cancel).start()
-    start_s = time.perf_counter()
+    cancelled: list[QuietClock] = []
+
+    def cancel() -> None:
+        cancelled.append(QuietClock())
+        device.cancel()
+
+    threading.Timer(0.05, cancel).start()
     data, _ = read(device, number)
-    assert time.perf_counter() - start_s < 0.2
+    assert cancelled[0].elapsed_s < 0.15
     assert not device.is_scanning
     assert (data[0] == 0).sum() > 9000  # not measured
     assert scan(device, segment_parameters(SEGMENT)).min() > 0  # and it goes on
@@ -202,15 +210,20 @@ def test_frames_have_their_own_data_and_numbers(device: ScanDevice) -> None:
 
 
 def test_delivered_electrons_are_those_of_the_probes_and_of_the_wait(device: ScanDevice) -> None:
+    begun_s = time.perf_counter()
     device.reset()
-    start_s = time.perf_counter()
+    reset_s = time.perf_counter()
     for _ in range(5):
         scan(device, segment_parameters(SEGMENT, pixel_time_us=10.0))
         time.sleep(0.01)
-    delivered, elapsed_us = device.delivered, (time.perf_counter() - start_s) * 1e6
+    asked_s = time.perf_counter()
+    delivered = device.delivered
+    told_s = time.perf_counter()
     assert delivered.probes == pytest.approx(5 * electrons(50.0, 200.0))
     assert delivered.overhead == 0
-    assert delivered.total == pytest.approx(electrons(50.0, elapsed_us), rel=0.1)
+    # A frame's time is told as its dwell times, which are a little less than what it took.
+    assert 0.9 * electrons(50.0, (asked_s - reset_s) * 1e6) <= delivered.total
+    assert delivered.total <= electrons(50.0, (told_s - begun_s) * 1e6)
 
 
 def test_a_blanked_beam_delivers_nothing_while_it_waits(device: ScanDevice) -> None:

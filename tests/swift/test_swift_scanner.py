@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nion.instrumentation import scan_base
 from nion.utils import Geometry
+from quiet_clock import QuietClock
 from scanner_tools import quiet, scan_parameters
 from swift_context import Swift
 
@@ -185,8 +186,11 @@ def test_the_beam_is_blanked_while_nothing_is_scanned(
     with scanner.session():
         assert swift.controller.GetVal("C_Blank") == 1.0
         swift.simulator.reset()
+        commands_us = 0.0
         for row in range(10):
+            begin = time.perf_counter()
             scanner.scan(Segment((5 + row, 5), (5 + row, 30), 20))
+            commands_us += (time.perf_counter() - begin) * 1e6
             assert swift.controller.GetVal("C_Blank") == 1.0
             time.sleep(0.02)
         delivered = swift.simulator.delivered
@@ -197,8 +201,8 @@ def test_the_beam_is_blanked_while_nothing_is_scanned(
         assert delivered.total == delivered.probes
         assert scanner.beam_on_us == pytest.approx(10 * 20 * 10.0)
         return
-    # The 200 ms of waiting were blanked; the beam is on for some 0.3 ms a command besides its dwell time.
-    assert 0 < delivered.idle < 0.2 * electrons(current_pa, 200e3)
+    # The waiting was blanked; the beam is on for a part of a command besides its dwell time.
+    assert 0 < delivered.idle < electrons(current_pa, commands_us)
     # What is counted is never less than what is delivered, and holds the time that the blanker's control takes.
     counted = electrons(current_pa, scanner.beam_on_us)
     assert 0.5 * counted < delivered.total < 1.01 * counted
@@ -309,10 +313,10 @@ def test_overhead_of_a_segment(fixture: str, limit_ms: float, request: pytest.Fi
     times = []
     with scanner.session():
         for i in range(150):
-            begin = time.perf_counter()
+            clock = QuietClock()
             scanner.scan(Segment((5 + i % 50, 5), (6 + i % 50, 30), 20))
-            times.append(time.perf_counter() - begin)
-    # The best of three rounds, since other processes may be busy during one.
+            times.append(clock.elapsed_s)
+    # The best of three rounds, since other processes may take the caches of the processor during one.
     assert min(statistics.median(times[i : i + 50]) for i in (0, 50, 100)) * 1e3 - 0.02 < limit_ms
 
 
@@ -321,10 +325,10 @@ def test_a_long_segment_is_cancelled_at_once(fixture: str, request: pytest.Fixtu
     swift: Swift = request.getfixturevalue(fixture)
     parameters = scan_parameters(swift.scan, dwell_us=1e6)
     scanner = SwiftScanner(swift.scan, ScanRegion.rectangle(parameters), parameters=parameters)
-    cancelled: list[float] = []
+    cancelled: list[QuietClock] = []
 
     def cancel() -> None:
-        cancelled.append(time.perf_counter())
+        cancelled.append(QuietClock())
         scanner.cancel()
 
     with scanner.session():
@@ -332,7 +336,7 @@ def test_a_long_segment_is_cancelled_at_once(fixture: str, request: pytest.Fixtu
         timer.start()
         with pytest.raises(ScanCancelledError):
             scanner.scan(Segment((5, 5), (5, 30), 20))
-        assert time.perf_counter() - cancelled[0] < 0.2
+        assert cancelled[0].elapsed_s < 0.2
         assert swift.controller.GetVal("C_Blank") == 1.0
         with pytest.raises(ScanCancelledError):
             scanner.scan(Segment((5, 5), (5, 30), 20))
