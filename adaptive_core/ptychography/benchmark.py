@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc
 import concurrent.futures
 import dataclasses
+import functools
 import math
 import multiprocessing
 import pathlib
@@ -18,10 +19,10 @@ import numpy as np
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import ModelLibrary
-from adaptive_core.ptychography import metrics, protocols
+from adaptive_core.ptychography import controls, metrics, protocols
 from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED, full_image
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
-from adaptive_core.ptychography.policy import OnnxPolicy
+from adaptive_core.ptychography.policy import OnnxPolicy, Policy
 from adaptive_core.ptychography.protocols import BASELINE, DEFOCUSED, DOSES, PROTOCOLS
 
 Cell = dict[str, typing.Any]
@@ -58,6 +59,8 @@ def run(
     runner: Runner | None = None,
     positions: int | None = None,
     subsequences: int | None = None,
+    with_controls: bool = False,
+    sets: collections.abc.Sequence[str] | None = None,
 ) -> dict[str, typing.Any]:
     """Compare every position set on ``regions`` regions.
 
@@ -71,18 +74,24 @@ def run(
             ``ssim_full`` and the Q by it are None.
         runner: does the regions; in this process by default.
         positions, subsequences: of a scan; the papers' by default.
+        with_controls: scan as every adaptive policy does without looking, too (:mod:`controls`).
+        sets: which fixed position sets to compare beside the sparse grid; all by default.
 
     Returns:
         ``specimen, protocol, regions, seed, subsequences``, ``models`` (hashes by name), and ``positions``: for each
         dose and position set ``positions`` (its name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``,
         ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``,
         ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``, ``defocus_A`` (None where the policy chooses),
-        ``batch`` and ``epochs``.
+        ``batch`` and ``epochs``. With controls, ``looking``: the gain of each policy over each of its controls,
+        ``dose, policy, control, q_truth_mean, q_truth_sd, q_truth_ci95``.
     """
     if protocol not in PROTOCOLS:
         raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
     if regions < 1:
         raise InvalidInputError(f"A benchmark needs 1 region or more, not {regions}.")
+    unknown = set(sets or ()) - set(fixed_sets(protocol))
+    if unknown:
+        raise InvalidInputError(f"The sets are {', '.join(fixed_sets(protocol))}, not {', '.join(sorted(unknown))}.")
     settings = experiment(specimen)
     settings = dataclasses.replace(
         settings,
@@ -100,6 +109,9 @@ def run(
         "learned": learned,
         "full_data": full_data,
     }
+    # What is left out leaves the cells as they were: finished ones are not done again.
+    common |= {"controls": True} if with_controls else {}
+    common |= {"sets": [BASELINE, *sets]} if sets is not None else {}
     cells = [{**common, "seed": one} for one in range(seed, seed + regions)]
     scores: Scores = {}
     for done in (runner or in_processes(1))(compare, cells):
@@ -115,7 +127,13 @@ def run(
         "subsequences": settings.subsequences,
         "models": learned,
         "positions": rows,
+        "looking": _looking(scores, learned),
     }
+
+
+def fixed_sets(protocol: str) -> list[str]:
+    """Names of the position sets that need no training."""
+    return [*protocols.policies(None, 0), *([DEFOCUSED] if protocol == "paper" else [])]
 
 
 def shipped_policies(specimen: str, protocol: str) -> list[str]:
@@ -129,25 +147,28 @@ def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
     """Scores of every position set in one region: ``scores`` by dose and name, ``truth, resolution`` and ``full`` each.
 
     The cell has ``specimen, protocol, positions, subsequences, full_data`` and ``seed``, as in :func:`run`, and
-    ``learned``: the hashes of the policies by name or file, so that results are not taken for those of other models.
+    ``learned``: the hashes of the policies by name or file, so that results are not taken for those of other models;
+    ``sets`` and ``controls`` where those are not all and none.
     """
     settings = dataclasses.replace(
         experiment(cell["specimen"]), positions=cell["positions"], subsequences=cell["subsequences"]
     )
     protocol, seed = cell["protocol"], cell["seed"]
-    library = ModelLibrary()
-    learned = {name: OnnxPolicy.load(library, name) for name in cell["learned"]}
-    names = [*protocols.policies(None, 0), *([DEFOCUSED] if protocol == "paper" else []), *learned]
-    if settings.subsequences < 2:
+    learned = {name: _loaded(name, sha256) for name, sha256 in cell["learned"].items()}
+    names = [*cell.get("sets", fixed_sets(protocol)), *learned]
+    if settings.subsequences < 2 and "two_pass" in names:
         names.remove("two_pass")
     region = SimulatedRegion(settings, BENCHMARK_SEED + seed)
     truth = region.truth()
     full = full_image(region, seed).phase(settings.pixel_A) if cell["full_data"] else None
     scores: dict[str, dict[str, dict[str, float | None]]] = {}
     for dose in DOSES[protocol]:
+        others: dict[str, Policy] = dict(learned)
+        if cell.get("controls"):
+            others |= _controls(region, learned, protocol, dose, seed)
         phases = {
-            name: protocols.image(region, name, protocol, dose, learned.get(name), seed).phase(settings.pixel_A)
-            for name in names
+            name: protocols.image(region, name, protocol, dose, others.get(name), seed).phase(settings.pixel_A)
+            for name in dict.fromkeys([*names, *others])
         }
         if full is not None and dose == 1.0:
             phases["full_raster"] = full
@@ -160,6 +181,42 @@ def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
             for name, phase in phases.items()
         }
     return {"scores": scores}
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(name: str, _sha256: str) -> OnnxPolicy:
+    return OnnxPolicy.load(ModelLibrary(), name)
+
+
+def _controls(
+    region: SimulatedRegion, learned: collections.abc.Mapping[str, OnnxPolicy], protocol: str, dose: float, seed: int
+) -> dict[str, Policy]:
+    """By their names in the benchmark."""
+    found = {
+        controls.control_name(name, control): blind
+        for name, policy in learned.items()
+        if policy.encoder is not None
+        for control, blind in controls.without_looking(policy, region, dose, seed).items()
+    }
+    defocus_A = protocols.TUNED[region.settings.specimen, dose].defocus_A if protocol == "honest" else None
+    narrow = controls.narrow_grid(region.settings, defocus_A)
+    return found if narrow is None else {controls.NARROW: narrow, **found}
+
+
+def _looking(scores: Scores, learned: collections.abc.Iterable[str]) -> list[dict[str, typing.Any]]:
+    """What each policy gains over each of its controls, region by region."""
+    rows = []
+    for (dose, name), own in scores.items():
+        for control in (controls.MEAN, controls.ELSEWHERE, controls.NARROW) if name in learned else ():
+            key = dose, control if control == controls.NARROW else controls.control_name(name, control)
+            if key in scores:
+                each = [metrics.relative_gain(a["truth"], b["truth"]) for a, b in zip(own, scores[key], strict=True)]
+                gain = dict(zip(("mean", "sd", "ci95"), metrics.mean_with_interval(each), strict=True))
+                rows.append(
+                    {"dose": dose, "policy": name, "control": control}
+                    | {f"q_truth_{which}": value if math.isfinite(value) else None for which, value in gain.items()}
+                )
+    return rows
 
 
 def card_scores(figures: dict[str, typing.Any]) -> tuple[dict[str, typing.Any], ...]:
@@ -222,7 +279,9 @@ def _row(
         "q_resolution_mean": float(np.mean(finer)),
         "frc_resolution_A": mean("resolution"),
         "dose_e_per_A2": metrics.dose_e_per_A2(count, settings.electrons * dose, fov),
-        "defocus_A": None if name in learned else (choice.defocus_A if honest or name == DEFOCUSED else 0.0),
+        "defocus_A": None
+        if name.startswith(tuple(learned))
+        else (choice.defocus_A if honest or name == DEFOCUSED else 0.0),
         "batch": choice.batch if honest else None,
         "epochs": choice.epochs if honest else None,
     }

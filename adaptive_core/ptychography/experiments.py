@@ -1,8 +1,9 @@
-"""The two experiments of the papers, simulated on demand: any region, any positions, any defocus.
+"""The experiments of the papers, simulated on demand: any region, any positions, any defocus.
 
 What the papers leave open is settled as follows. MoS2: the detector's pixel follows from the object's grid (200 px of
 0.154 A, 1.58 mrad), because 2 x 0.84 mrad and 0.4759 1/nm contradict each other. DWCNT: 1.74 mrad a pixel, because
 86 px of 0.91 mrad would not hold the aperture; 1e5 e/A^2 is taken as the dose of the full scan of 13225 positions.
+``mos2_crystal`` has one rotation, as the papers' data from one crystal; only shift and vacancies differ.
 """
 
 from __future__ import annotations
@@ -74,8 +75,10 @@ class Experiment:
         return np.asarray((index + 0.5) * step, dtype=np.float64)
 
 
+_MOS2 = Experiment("mos2", Optics(60, 33), 30.8, 20.0, 100, 64, 1.34e5 * 400 / 250, 0.154, 250)
 EXPERIMENTS: collections.abc.Mapping[str, Experiment] = {
-    "mos2": Experiment("mos2", Optics(60, 33), 30.8, 20.0, 100, 64, 1.34e5 * 400 / 250, 0.154, 250),
+    "mos2": _MOS2,
+    "mos2_crystal": dataclasses.replace(_MOS2, specimen="mos2_crystal"),
     "dwcnt": Experiment("dwcnt", Optics(60, 40), 28.0, 23.0, 115, 86, 1e5 * 529 / 13225, 0.14, 840),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -105,9 +106,17 @@ def image_at(
     potential: npt.NDArray[np.floating], grid: ObjectGrid, fov_A: tuple[float, float], shape: tuple[int, int]
 ) -> RealArray:
     """The same on a given number of pixels (height, width)."""
-    spectrum = scipy.fft.fft2(potential) / potential.size
-    waves = []
-    for n, origin, length, pixels in zip(grid.shape, grid.origin_A, fov_A, shape, strict=True):
-        places = (origin + (np.arange(pixels) + 0.5) * length / pixels) / grid.pixel_A
-        waves.append(np.exp(2j * np.pi * places[:, None] * np.fft.fftfreq(n)))
-    return np.asarray((waves[0] @ spectrum @ waves[1].T).real, dtype=np.float32)
+    rows, columns = (
+        _interpolation(n, origin / grid.pixel_A, length / grid.pixel_A, pixels)
+        for n, origin, length, pixels in zip(grid.shape, grid.origin_A, fov_A, shape, strict=True)
+    )
+    return np.asarray(rows @ potential.astype(np.float32, copy=False) @ columns.T)
+
+
+@functools.lru_cache(maxsize=32)
+def _interpolation(count: int, start_px: float, length_px: float, pixels: int) -> RealArray:
+    """Fourier interpolation along an axis as a matrix (pixels, count), float32: real signals need no transform."""
+    places = start_px + (np.arange(pixels) + 0.5) * length_px / pixels
+    frequency = 2 * np.pi * np.fft.fftfreq(count)
+    to, back = places[:, None] * frequency, frequency[:, None] * np.arange(count)
+    return np.asarray((np.cos(to) @ np.cos(back) + np.sin(to) @ np.sin(back)) / count, dtype=np.float32)

@@ -18,6 +18,8 @@ from adaptive_core.ptychography.scan_data import Calibration
 from adaptive_core.simulation.ptychography_probe import FloatArray
 
 FloatInput = npt.NDArray[np.float32]
+STOPPING_PIXEL_A = 0.2
+"""Sampling on which a scan's live images are compared with each other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +168,7 @@ class StoppingPolicy:
         pixel_A: sampling of that comparison.
     """
 
-    def __init__(self, inner: Policy, similarity: float = 0.95, pixel_A: float = 0.2) -> None:
+    def __init__(self, inner: Policy, similarity: float = 0.95, pixel_A: float = STOPPING_PIXEL_A) -> None:
         if not 0 < similarity < 1:
             raise InvalidInputError(f"The similarity at which a scan stops must lie in (0, 1), not {similarity}.")
         self.name = f"{inner.name}, stopping at {similarity:g}"

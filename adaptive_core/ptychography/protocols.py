@@ -48,6 +48,8 @@ class Tuned:
 TUNED: collections.abc.Mapping[tuple[str, float], Tuned] = {
     ("mos2", 0.1): Tuned(120.0, 250, 20),
     ("mos2", 1.0): Tuned(120.0, 125, 14),
+    ("mos2_crystal", 0.1): Tuned(120.0, 250, 20),
+    ("mos2_crystal", 1.0): Tuned(120.0, 125, 14),
     ("dwcnt", 0.1): Tuned(60.0, 420, 10),
     ("dwcnt", 1.0): Tuned(60.0, 420, 16),
 }
@@ -55,7 +57,7 @@ TUNED: collections.abc.Mapping[tuple[str, float], Tuned] = {
 
 MoS2: defoci from 100 to 140 A and seven pairs of batch and epochs, one to four regions; the nanotube: 60 to 120 A and
 twelve pairs at the papers' dose, one to two regions, and no trial of the reconstruction at a tenth of it. :func:`tune`
-searches wider.
+(``adaptive-scan benchmark ptychography-tuning``) searches a wider, coarser grid.
 """
 TUNING_SEED = 900_000
 TUNING_DEFOCUS_A = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
@@ -110,24 +112,23 @@ def image(
     return reconstruction.rop(scan(region, policy, dose, seed))
 
 
-def tune(specimen: str, dose: float, name: str, policy: Policy | None = None, regions: int = 4) -> tuple[Tuned, float]:
-    """The best defocus, batch and epochs of a set by the mean SSIM against the truth, on regions kept for that.
+def tune(specimen: str, dose: float, regions: int) -> list[dict[str, float]]:
+    """What suits the sparse grid, by the mean SSIM against the truth on regions kept for that, the best first.
 
     Returns:
-        What is best, and its SSIM.
+        ``dose`` (of the papers'), ``defocus_A``, ``batch``, ``epochs`` and ``ssim_truth`` of everything that was tried.
     """
+    if regions < 1:
+        raise InvalidInputError(f"Tuning needs 1 region or more, not {regions}.")
     settings = experiment(specimen)
     places = [SimulatedRegion(settings, TUNING_SEED + index) for index in range(regions)]
     truths = [region.truth() for region in places]
-    scores: dict[Tuned, float] = {}
-    for defocus_A in TUNING_DEFOCUS_A if policy is None else (None,):
-        scans = [
-            scan(region, policies(defocus_A, index)[name] if policy is None else policy, dose, index)
-            for index, region in enumerate(places)
-        ]
+    rows = []
+    for defocus_A in TUNING_DEFOCUS_A:
+        scans = [scan(region, policies(defocus_A, index)[BASELINE], dose, index) for index, region in enumerate(places)]
         for parts, epochs in itertools.product(TUNING_PARTS, TUNING_EPOCHS):
             choice = Tuned(defocus_A, -(-settings.positions // parts), epochs)
             images = [final_image(one, choice).phase(settings.pixel_A) for one in scans]
-            scores[choice] = float(np.mean([metrics.phase_ssim(*pair) for pair in zip(images, truths, strict=True)]))
-    best = max(scores, key=lambda choice: scores[choice])
-    return best, scores[best]
+            ssim = float(np.mean([metrics.phase_ssim(*pair) for pair in zip(images, truths, strict=True)]))
+            rows.append({"dose": dose, **dataclasses.asdict(choice), "ssim_truth": ssim})
+    return sorted(rows, key=lambda row: -row["ssim_truth"])

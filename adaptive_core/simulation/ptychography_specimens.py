@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -118,7 +119,11 @@ def dwcnt(seed: int, cell_A: float = 28.0) -> Atoms:
     return Atoms(np.full(len(positions), "C"), positions, cell_A)
 
 
-BUILDERS: collections.abc.Mapping[str, collections.abc.Callable[..., Atoms]] = {"mos2": mos2, "dwcnt": dwcnt}
+BUILDERS: collections.abc.Mapping[str, collections.abc.Callable[..., Atoms]] = {
+    "mos2": mos2,
+    "mos2_crystal": functools.partial(mos2, rotation_rad=0.0),
+    "dwcnt": dwcnt,
+}
 """Specimens by name; each takes ``seed`` and ``cell_A``."""
 
 

@@ -10,7 +10,6 @@ import torch
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.ptychography import (
-    benchmark,
     engines,
     episode,
     metrics,
@@ -251,42 +250,6 @@ def test_low_pass_of_the_world_is_that_of_the_reconstruction():
     truth = small.truth(torch.arange(1))[0].numpy()
     spectrum = np.abs(np.fft.fft2(truth))
     assert spectrum[expected == 0].max() < 1e-3 * spectrum.max()
-
-
-@pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
-def test_benchmark_compares_all_sets(protocol):
-    result = benchmark.run("mos2", protocol, 1, [], full_data=False, positions=50, subsequences=2)
-    rows = result["positions"]
-    assert {row["positions"] for row in rows} >= {"sparse_grid", "halton", "random", "two_pass"}
-    assert {row["positions"] for row in rows if row["adaptive"]} == {"two_pass"}
-    for row in rows:
-        assert row["ssim_full"] is None
-        assert (row["q_truth_mean"] == 0) == (row["positions"] == "sparse_grid")
-    doses = {round(1.34e5 / 5 * dose) for dose in protocols.DOSES[protocol]}
-    assert {round(row["dose_e_per_A2"]) for row in rows} == doses
-    learned = [{**row, "positions": "learned.onnx"} for row in rows if row["positions"] == "halton"]
-    scores = benchmark.card_scores({**result, "models": {"learned.onnx": ""}, "positions": rows + learned})
-    assert [score["value"] for score in scores] == [round(row["ssim_truth"], 4) for row in learned]
-    for score in scores:
-        assert score["baselines"].keys() >= {"sparse_grid", "halton", "random", "two_pass"}
-
-
-def test_benchmark_takes_any_number_of_positions_and_keeps_what_was_done():
-    asked = []
-
-    def runner(_work, cells):
-        asked.extend(cells)
-        return [{"scores": {"1.0": {"sparse_grid": {"truth": 0.5, "resolution": 1.0, "full": None}}}}] * len(cells)
-
-    result = benchmark.run("mos2", "paper", 3, [], 7, False, runner, positions=60, subsequences=3)
-    assert [cell["seed"] for cell in asked] == [7, 8, 9]
-    assert (result["positions"][0]["count"], result["subsequences"]) == (60, 3)
-    with pytest.raises(InvalidInputError, match="protocol"):
-        benchmark.run("mos2", "none", 1)
-    with pytest.raises(InvalidInputError, match="1 region"):
-        benchmark.run("mos2", "paper", 0)
-    with pytest.raises(InvalidInputError, match="1 job"):
-        benchmark.in_processes(0)
 
 
 def test_data_sets_are_simulated_once_and_read_back(tmp_path, capsys):

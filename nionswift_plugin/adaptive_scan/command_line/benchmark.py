@@ -63,6 +63,18 @@ BENCHMARKS: typing.Final = {
         benchmark_ptychography.run,
         "positions",
     ),
+    "ptychography-tuning": Benchmark(
+        "search the defocus, batches and epochs that suit a sparse grid",
+        benchmark_ptychography.add_tuning_arguments,
+        benchmark_ptychography.run_tuning,
+        "tried",
+    ),
+    "ptychography-stopping": Benchmark(
+        "stop ptychographic scans whose live images have settled",
+        benchmark_ptychography.add_stopping_arguments,
+        benchmark_ptychography.run_stopping,
+        "stops",
+    ),
     "reconstruction": Benchmark(
         "time and score ptychographic reconstructions",
         benchmark_ptychography.add_reconstruction_arguments,

@@ -1,4 +1,4 @@
-"""``adaptive-scan benchmark ptychography`` and ``benchmark reconstruction``: their arguments, and the runs."""
+"""``adaptive-scan benchmark ptychography``, what is named after it, and ``reconstruction``: arguments, and the runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a learned policy, by name or file; may be given repeatedly (default: those that ship)",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME",
+        help="a fixed position set, repeatable (default: all); sparse_grid is in",
+    )
     parser.add_argument("--no-policies", action="store_true", help="compare the fixed position sets only")
+    parser.add_argument(
+        "--controls", action="store_true", help="repeat the scans of adaptive policies without looking, too"
+    )
     parser.add_argument(
         "--truth-only", action="store_true", help="leave out the reconstruction from the full data, which takes long"
     )
@@ -58,6 +67,8 @@ def run(options: argparse.Namespace) -> Figures:
         runner,
         options.positions,
         options.subsequences,
+        options.controls,
+        options.set,
     )
 
 
@@ -70,6 +81,39 @@ def _sweep(options: argparse.Namespace) -> collections.abc.Callable[..., typing.
         scheduler=options.scheduler,
         jobs=options.jobs,
         report=sweep.progress_bar,
+    )
+
+
+def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments besides those that every benchmark takes."""
+    _add_specimen(parser)
+    parser.add_argument("--regions", type=int, default=4, metavar="N", help="regions kept for tuning (default: 4)")
+
+
+def run_tuning(options: argparse.Namespace) -> Figures:
+    """Search what suits the sparse grid by the honest protocol."""
+    from adaptive_core.ptychography import protocols
+
+    rows = [
+        row for dose in protocols.DOSES["honest"] for row in protocols.tune(options.specimen, dose, options.regions)
+    ]
+    return {"specimen": options.specimen, "regions": options.regions, "tried": rows}
+
+
+def add_stopping_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments besides those that every benchmark takes."""
+    _add_specimen(parser)
+    parser.add_argument("--regions", type=int, default=8, metavar="N", help="regions (default: 8)")
+    parser.add_argument("--positions", type=int, default=500, metavar="N", help="of a whole scan (default: 500)")
+    parser.add_argument("--subsequences", type=int, default=10, metavar="T", help="of a whole scan (default: 10)")
+
+
+def run_stopping(options: argparse.Namespace) -> Figures:
+    """Stop scans whose live images have settled."""
+    from adaptive_core.ptychography import benchmark_stopping
+
+    return benchmark_stopping.run(
+        options.specimen, options.regions, options.positions, options.subsequences, options.seed
     )
 
 
@@ -89,4 +133,6 @@ def run_reconstruction(options: argparse.Namespace) -> Figures:
 
 
 def _add_specimen(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--specimen", default="mos2", choices=["mos2", "dwcnt"], help="specimen (default: mos2)")
+    parser.add_argument(
+        "--specimen", default="mos2", choices=["mos2", "mos2_crystal", "dwcnt"], help="specimen (default: mos2)"
+    )
