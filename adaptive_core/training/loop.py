@@ -113,6 +113,7 @@ def fit(
     was_finished = checkpoint is not None and schedule.progress(iteration, earlier_s) >= 1
     while True:
         progress = schedule.progress(iteration, elapsed_s)
+        run.report(progress, iteration)
         if not was_finished and (progress >= 1 or elapsed_s - validated_s > schedule.validate_every_s):
             figures = validate(average)
             if schedule.select is not None and figures.get(schedule.select, math.inf) < lowest:

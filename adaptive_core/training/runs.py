@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import logging
 import pathlib
+import time
 import typing
 
 import matplotlib.figure
@@ -14,6 +15,8 @@ import torch
 from adaptive_core.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
+
+_REPORT_S = 1.0
 
 _FREE_FIELDS = frozenset({"device", "minutes", "iterations", "images", "threads", "scored_crops", "policy"})
 
@@ -34,6 +37,7 @@ class RunFolder:
         }
         self._checkpoint = path / "checkpoint.pt"
         self._curve = path / "curve.csv"
+        self._reported_s = 0.0
 
     def open(self, resume: bool) -> dict[str, typing.Any] | None:
         """Make the folder; with ``resume`` return its checkpoint, if there is one.
@@ -60,6 +64,13 @@ class RunFolder:
         new = self._checkpoint.with_suffix(".new")
         torch.save({**state, "config": {name: _plain(value) for name, value in self.config.items()}}, new)
         new.replace(self._checkpoint)
+
+    def report(self, progress: float, iteration: int) -> None:
+        """Tell the log how far the training is, at most once a second; the record has it as ``progress``, 0 to 1."""
+        now_s = time.monotonic()
+        if now_s - self._reported_s >= _REPORT_S:
+            self._reported_s = now_s
+            logger.info("iteration %d", iteration, extra={"progress": progress})
 
     def log(self, row: dict[str, float]) -> None:
         """Append a row to the learning curve and draw it anew."""

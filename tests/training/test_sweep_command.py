@@ -1,12 +1,15 @@
 """The command ``adaptive-scan sweep``: a tiny training for each combination, in one table, and nothing done twice."""
 
 import csv
+import dataclasses
 import importlib
+import sys
 
 import distributed
 import pytest
 
 from adaptive_core.training import partial_scan, trainings
+from adaptive_core.training.runs import RunFolder
 from nionswift_plugin.adaptive_scan.command_line import main
 
 TINY = [
@@ -55,6 +58,24 @@ def test_a_learning_curve_without_a_row_has_no_end(tmp_path, monkeypatch, curve)
     (tmp_path / "curve.csv").write_text(curve)
     monkeypatch.setattr(partial_scan, "train", lambda *_args, **_changes: tmp_path / "folder")
     assert trainings.run_cell({"loop": "partial-scan", "config": "td3"}, tmp_path)["curve"] == {}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_training_shows_its_learning_curve_and_on_a_terminal_a_bar(tmp_path, monkeypatch, capsys, is_terminal):
+    def train(*_):
+        run = RunFolder(tmp_path, dataclasses.make_dataclass("Config", [])())
+        run.report(0.25, 7)
+        run.report(0.5, 8)  # too soon after the one before
+        run.log({"iteration": 9, "seconds": 1.5, "training": 0.5})
+        return tmp_path / "model.onnx"
+
+    monkeypatch.setattr(partial_scan, "train", train)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    assert main(["train", "partial-scan", "--config", "td3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'model.onnx'}\n"
+    bar = f"\r[{10 * '#'}{30 * '.'}]  25%  iteration 7\r\x1b[K" if is_terminal else ""
+    assert printed.err == f"{bar}iteration 9  seconds 1.5  training 0.5\n"
 
 
 @pytest.mark.parametrize("loop", list(trainings.DOORS))

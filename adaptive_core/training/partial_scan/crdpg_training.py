@@ -86,6 +86,7 @@ def train(config: CrdpgConfig, out: pathlib.Path, resume: bool = False) -> pathl
     elapsed_s = validated_s = earlier_s
     while True:
         progress = schedule.progress(iteration, elapsed_s)
+        run.report(progress, iteration)
         while progress < 1 and (len(learner.replay) < config.warm_up or iteration % config.repeats == 0):
             count = min(config.batch, config.replay)
             learner.collect(torch.from_numpy(source.draw(count)), iteration, progress)

@@ -6,7 +6,10 @@ The training is imported by name, since nothing that runs on a microscope may de
 from __future__ import annotations
 
 import argparse
+import collections.abc
+import contextlib
 import importlib
+import logging
 import pathlib
 import textwrap
 import typing
@@ -14,6 +17,8 @@ import typing
 from adaptive_core.errors import InvalidInputError
 
 _TRAINING = "adaptive_core.training"
+CLEAR = "\r\x1b[K"
+"""Begins the line of a terminal anew."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train and print the path of the model."""
+    """Train and print the path of the model; how it goes is told on standard error."""
     if options.minutes is not None and not options.minutes > 0:
         raise InvalidInputError(f"--minutes must be positive, not {options.minutes}.")
     trainings = {
@@ -50,8 +55,36 @@ def run(options: argparse.Namespace) -> int:
         "alignment": _train_alignment,
         "ptychography": _train_ptychography,
     }
-    print(trainings[options.loop](options))
+    with _shown():
+        path = trainings[options.loop](options)
+    print(path)
     return 0
+
+
+class _Progress(logging.StreamHandler[typing.TextIO]):
+    """Shows each row of the learning curve as a line, and on a terminal how far the training is as a bar."""
+
+    terminator = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        progress, is_terminal = getattr(record, "progress", None), self.stream.isatty()
+        if progress is None:
+            return f"{CLEAR if is_terminal else ''}{super().format(record)}\n"
+        return f"\r[{'#' * round(40 * progress):.<40}] {progress:4.0%}  {super().format(record)}" if is_terminal else ""
+
+
+@contextlib.contextmanager
+def _shown() -> collections.abc.Iterator[None]:
+    """What a training tells its log appears on standard error."""
+    logger, handler = logging.getLogger(_TRAINING), _Progress()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def _train_partial_scan(options: argparse.Namespace) -> pathlib.Path:
