@@ -111,7 +111,7 @@ def run(
     }
     # What is left out leaves the cells as they were: finished ones are not done again.
     common |= {"controls": True} if with_controls else {}
-    common |= {"sets": [BASELINE, *sets]} if sets is not None else {}
+    common |= {"sets": list(dict.fromkeys([BASELINE, *sets]))} if sets is not None else {}
     cells = [{**common, "seed": one} for one in range(seed, seed + regions)]
     scores: Scores = {}
     for done in (runner or in_processes(1))(compare, cells):
