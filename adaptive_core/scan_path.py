@@ -110,16 +110,6 @@ def segment_to_subscan(segment: Segment, context_px: Point) -> SubscanGeometry:
     )
 
 
-def subscan_to_segment(geometry: SubscanGeometry, context_px: Point) -> Segment:
-    """The inverse of :func:`segment_to_subscan`."""
-    height, width = context_px
-    probes = geometry.pixel_size[1]
-    half = geometry.fractional_size[1] * width * (probes - 1) / probes / 2
-    dy, dx = -math.sin(geometry.rotation_rad) * half, math.cos(geometry.rotation_rad) * half
-    y, x = geometry.fractional_center[0] * height, geometry.fractional_center[1] * width
-    return Segment((y - dy, x - dx), (y + dy, x + dx), probes)
-
-
 def inside(positions: FloatArray, size_px: Size) -> npt.NDArray[np.bool_]:
     """Which of the positions, shape (n, 2) px, lie in the region; shape (n,), bool."""
     upper = np.asarray(size_px, dtype=np.float64)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import typing
 
 import numpy as np
 from nion.instrumentation import scan_base
@@ -21,17 +20,6 @@ from adaptive_core.scan_path import FloatArray, Point, Segment, Size
 
 _TOLERANCE = 1e-6
 """Fraction of the field of view by which rounding may carry a corner over the edge."""
-
-
-class RectangleLike(typing.Protocol):
-    """What a region takes from a rectangle graphic of Swift."""
-
-    @property
-    def center(self) -> typing.Any: ...
-    @property
-    def size(self) -> typing.Any: ...
-    @property
-    def rotation(self) -> float: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,26 +86,6 @@ class ScanRegion:
         pixel = 1.0 if longest_px is None else max(sides) / longest_px
         height, width = (max(1, math.floor(side / pixel + _TOLERANCE)) for side in sides)
         return cls(context, parameters.fov_nm, (height, width), pixel, center, rotation_rad)
-
-    @classmethod
-    def from_graphic(
-        cls, parameters: scan_base.ScanFrameParameters, graphic: RectangleLike, longest_px: int | None = None
-    ) -> ScanRegion:
-        """The region under a rectangle graphic on the context image."""
-        center, size = graphic.center, graphic.size
-        return cls.rectangle(
-            parameters, (center.y, center.x), (size.height, size.width), float(graphic.rotation), longest_px
-        )
-
-    @classmethod
-    def from_settings(cls, parameters: scan_base.ScanFrameParameters, longest_px: int | None = None) -> ScanRegion:
-        """The region that Swift's scan settings describe: the subscan where there is one, else the whole context."""
-        center, size = parameters.subscan_fractional_center, parameters.subscan_fractional_size
-        if center is None or size is None:
-            return cls.rectangle(parameters, longest_px=longest_px)
-        return cls.rectangle(
-            parameters, (center.y, center.x), (size.height, size.width), parameters.subscan_rotation, longest_px
-        )
 
     @property
     def pixel_size_nm(self) -> float:

@@ -15,12 +15,21 @@ from adaptive_core.scan_path import (
     inside,
     rasterize,
     segment_to_subscan,
-    subscan_to_segment,
 )
 
 coordinate = st.floats(-50, 400)
 point = st.tuples(coordinate, coordinate)
 side = st.integers(8, 700)
+
+
+def subscan_to_segment(geometry, context_px):
+    """The inverse of :func:`segment_to_subscan`."""
+    height, width = context_px
+    probes = geometry.pixel_size[1]
+    half = geometry.fractional_size[1] * width * (probes - 1) / probes / 2
+    dy, dx = -math.sin(geometry.rotation_rad) * half, math.cos(geometry.rotation_rad) * half
+    y, x = geometry.fractional_center[0] * height, geometry.fractional_center[1] * width
+    return Segment((y - dy, x - dx), (y + dy, x + dx), probes)
 
 
 @given(point, point, st.integers(2, 60), side, side)

@@ -24,7 +24,9 @@ from adaptive_core.errors import DeviceError, InvalidInputError, ScanCancelledEr
 from adaptive_core.scan_path import FloatArray, Positions, Segment
 from adaptive_core.simulation.faults import Fault, FaultKind
 from nionswift_plugin.adaptive_scan.beam import BeamSettings
+from nionswift_plugin.adaptive_scan.places import chosen_place
 from nionswift_plugin.adaptive_scan.scan_region import ScanRegion
+from nionswift_plugin.adaptive_scan.settings import RegionKind
 from nionswift_plugin.adaptive_scan.swift_scanner import SwiftScanner
 
 
@@ -465,7 +467,8 @@ def test_the_subscan_of_swift_is_the_region(swift_simulator: Swift) -> None:
     swift.scan.subscan_enabled = True
     swift.scan.subscan_region = Geometry.FloatRect.from_tlhw(0.25, 0.5, 0.25, 0.375)
     swift.controller.subscan_rotation = 0.2
-    region = ScanRegion.from_settings(swift.scan.get_current_frame_parameters(), longest_px=96)
+    place = chosen_place(RegionKind.SUBSCAN, swift.scan, swift.document_controller)
+    region = ScanRegion.rectangle(place.parameters, place.center, place.fractional_size, place.rotation_rad, 96)
     assert region.size_px == (64, 96)
     assert region.center == pytest.approx((0.375, 0.6875))
     assert region.rotation_rad == 0.2
