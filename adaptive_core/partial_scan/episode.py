@@ -17,6 +17,7 @@ import numpy.typing as npt
 from adaptive_core.errors import AdaptiveScanError, InvalidInputError, ScanCancelledError
 from adaptive_core.finish_reason import FinishReason
 from adaptive_core.journal import JournalEntry, JournalWriter
+from adaptive_core.partial_scan.calibration import calibrated
 from adaptive_core.partial_scan.generator import Estimate, Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.plan import ScanPlan
@@ -110,6 +111,8 @@ class Episode:
         self.estimate: Estimate | None = None
         self._earlier_us = self.scan.beam_on_us - scanner.beam_on_us
         self._overhead_us = 0.0
+        self._scale = 1.0
+        self._calibrated_probes = 0
         self.finish_reason: FinishReason | None = None
         self._scanner, self._generator, self._journal = scanner, generator, journal
         self._interval_s = display_interval_s
@@ -139,7 +142,8 @@ class Episode:
         """Carry out the plan, one step after another; close the iterator to cancel.
 
         Live completions are made beside the scan, at the display's rate. However the iterator ends, the device has been
-        put back, the journal closed and ``estimate`` holds the completion of everything that was measured.
+        put back, the journal closed and ``estimate`` holds the completion of everything that was measured; the
+        predicted error of a scan that ran to its end is calibrated by its own probes.
 
         Raises:
             DeviceError: if the device fails. What was measured is kept.
@@ -149,7 +153,7 @@ class Episode:
         try:
             with _LiveCompletion(self._generator, self._interval_s) as live, self._scanner.session():
                 yield from self._steps(live)
-            self._complete()
+            self._calibrate()
             reason = FinishReason.COMPLETED
         except GeneratorExit:
             reason = FinishReason.CANCELLED
@@ -220,6 +224,19 @@ class Episode:
         if self.scan.probes:
             self.estimate = self._generator.complete(self.scan)
 
+    def _calibrate(self) -> None:
+        """Complete all that was measured, and find by how much the generator over- or underrates its error."""
+        if self._calibrated_probes == self.scan.probes:
+            return
+        self._complete()
+        if self.estimate is None:
+            return
+        plain = self.estimate.predicted_error
+        self.estimate = calibrated(self.estimate, self.scan, self._generator)
+        self._calibrated_probes = self.scan.probes
+        if plain and self.estimate.predicted_error is not None:
+            self._scale = self.estimate.predicted_error / plain
+
     def _complete_after_failure(self) -> None:
         try:
             self._complete()
@@ -253,7 +270,11 @@ class Episode:
     def _seen_enough(self) -> bool:
         limit = self.plan.budget.predicted_error
         predicted = None if self.estimate is None else self.estimate.predicted_error
-        return limit is not None and predicted is not None and predicted <= limit
+        if limit is None or predicted is None or self._scale * predicted > limit:
+            return False
+        # A calibration takes several completions, so that it is asked only where the scan may end.
+        self._calibrate()
+        return self.estimate is not None and (self.estimate.predicted_error or 0.0) <= limit
 
 
 class _LiveCompletion:

@@ -6,9 +6,11 @@ import dataclasses
 import pathlib
 
 from adaptive_core.errors import InvalidInputError, JournalError
+from adaptive_core.finish_reason import FinishReason
 from adaptive_core.journal import JournalEntry, JournalWriter, ModelRecord
 from adaptive_core.journal_reader import Journal, read_journal
 from adaptive_core.model_library import ModelLibrary
+from adaptive_core.partial_scan.calibration import calibrated
 from adaptive_core.partial_scan.generator import (
     BUILT_IN_GENERATORS,
     Estimate,
@@ -78,7 +80,11 @@ def replay(path: pathlib.Path, library: ModelLibrary, channel: int = 0) -> Repla
     scan = PartialImage(plan.setup.size_px, len(journal.channels))
     for entry in journal.entries:
         scan.add(_action(entry), entry.values)
-    return Replay(journal, plan, scan, _generator(journal.models["generator"], library).complete(scan, channel))
+    generator = _generator(journal.models["generator"], library)
+    estimate = generator.complete(scan, channel)
+    if journal.finish_reason == FinishReason.COMPLETED:
+        estimate = calibrated(estimate, scan, generator, channel)
+    return Replay(journal, plan, scan, estimate)
 
 
 def _action(entry: JournalEntry) -> Action:

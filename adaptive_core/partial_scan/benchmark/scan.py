@@ -13,6 +13,7 @@ import numpy.typing as npt
 from adaptive_core import metrics
 from adaptive_core.dose import ELEMENTARY_CHARGE_C
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.partial_scan.calibration import INTERVAL_90
 from adaptive_core.partial_scan.episode import Episode
 from adaptive_core.partial_scan.generator import Estimate, Generator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
@@ -23,8 +24,6 @@ from adaptive_core.partial_scan.truths import FloatImage, shot_noise
 from adaptive_core.ports import ScannerAbilities, ScannerSetup
 from adaptive_core.scan_path import Action, FloatArray, Positions, inside, rasterize
 
-Z90 = 1.6448536269514722
-"""Half width of the central 90 % interval of a normal distribution, in standard deviations."""
 _DWELL_US = 1.0
 
 
@@ -192,8 +191,8 @@ def score(scanned: Scanned, estimate: Estimate, truth: FloatImage, spacing_px: f
     deviation = (estimate.image[unmeasured] - truth[unmeasured].astype(np.float64)) / sd
     return dataclasses.replace(
         basic,
-        inside_90=float(np.mean(np.abs(deviation) <= Z90)),
-        width_90=float(2 * Z90 * sd.mean()),
+        inside_90=float(np.mean(np.abs(deviation) <= INTERVAL_90)),
+        width_90=float(2 * INTERVAL_90 * sd.mean()),
         nll=float(np.mean(0.5 * deviation**2 + np.log(sd)) + 0.5 * math.log(2 * math.pi)),
     )
 

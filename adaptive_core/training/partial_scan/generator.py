@@ -26,6 +26,7 @@ from adaptive_core.errors import ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.partial_scan import catalogue
 from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
+from adaptive_core.partial_scan.calibration import INTERVAL_90
 from adaptive_core.partial_scan.generator import Estimate, OnnxGenerator
 from adaptive_core.partial_scan.generator import Generator as ScanGenerator
 from adaptive_core.partial_scan.partial_image import PartialImage
@@ -111,10 +112,6 @@ class GeneratorConfig:
     scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
-
-
-INTERVAL_90 = 1.6449
-"""Half width of the 90 % interval of a normal distribution in standard deviations."""
 
 
 class Product(typing.NamedTuple):
@@ -284,9 +281,11 @@ class _Deciding:
         self._estimate: Estimate | None = None
 
     def complete(self, scan: PartialImage, channel: int = 0) -> Estimate:
-        if self._estimate is None or scan.probes < self._probes:
+        is_finished = scan.probes >= self._probes
+        if self._estimate is None or not is_finished:
             self._estimate = self._generator.complete(scan, channel)
-        return self._estimate
+        # Without a predicted error there is none to calibrate.
+        return dataclasses.replace(self._estimate, error=None) if is_finished else self._estimate
 
 
 def _walker(config: GeneratorConfig) -> Walker | None:
