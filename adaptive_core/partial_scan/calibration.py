@@ -40,10 +40,11 @@ _LARGEST_NOISE = 0.95
 def calibrated(estimate: Estimate, scan: PartialImage, generator: Generator, channel: int = 0) -> Estimate:
     """A generator's estimate of a scan, with the predicted error scaled by what held-out probes say.
 
-    The image stays as it is. An estimate without a predicted error, or of few probes, is given back. It takes up to
-    PARTS further completions, but one where there are many probes. Raises ModelError if one of them is not finite.
+    The image stays as it is. An estimate without a predicted error, of few probes, or of a scan that leaves less than
+    half of the pixels out, is given back. It takes up to PARTS further completions, but one where there are many
+    probes. Raises ModelError if one of them is not finite.
     """
-    if estimate.error is None or scan.probes < LEAST:
+    if estimate.error is None or scan.probes < LEAST or scan.measured.mean() > 0.5:
         return estimate
     measured = scan.image(channel)
     runs = _runs(scan)

@@ -12,7 +12,7 @@ from adaptive_core.partial_scan.generator import BUILT_IN_GENERATORS, Generator,
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.partial_scan.policy import Policy
 from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
-from adaptive_core.partial_scan.static_policy import STATIC_POLICIES, StaticPolicy
+from adaptive_core.partial_scan.static_policy import FULL_RASTER, STATIC_POLICIES, StaticPolicy
 
 POLICY_KIND = "partial_scan_policy"
 GENERATOR_KIND = "partial_scan_generator"
@@ -20,6 +20,8 @@ DEFAULT_POLICY = RefinementPolicy.name
 """Of the adaptive policies the one with the least error on validation images, see docs/partial_scan_policies.md."""
 DEFAULT_GENERATOR = "partial_scan_generator"
 """Serves every policy that has none of its own."""
+DENOISER = "partial_scan_denoiser"
+"""That of the full raster."""
 
 _POLICIES = {
     RefinementPolicy.name: "Adaptive: an even first look, then single positions where the predicted error is largest.",
@@ -30,6 +32,8 @@ _POLICIES = {
     "blue-noise": "Static: irregular positions at even distances; a lattice cannot alias.",
     "halton": "Static: a Halton sequence of single positions.",
     "random-segments": "Static: straight segments of random place and direction.",
+    FULL_RASTER: "Static: every pixel once, denoised. At equal dose it has less error than any sparse scan; "
+    "needs a coverage of 100 % and a dwell time as short as the dose asks for.",
 }
 _ADAPTIVE: dict[str, collections.abc.Callable[[], Policy]] = {
     RefinementPolicy.name: RefinementPolicy,
@@ -53,6 +57,8 @@ def generators(library: ModelLibrary) -> tuple[Choice, ...]:
 
 def own_generator(policy: str) -> str:
     """File name, less its suffix, of the generator that was trained for a policy alone, whose name or file is given."""
+    if policy == FULL_RASTER:
+        return DENOISER
     return f"{DEFAULT_GENERATOR}_{pathlib.Path(policy).stem.removeprefix(f'{POLICY_KIND}_').replace('-', '_')}"
 
 
@@ -67,7 +73,7 @@ def policy(name: str, library: ModelLibrary) -> Policy:
     """A policy by its built-in name, the name of a model or the path of an ONNX file. Raises ModelError."""
     if name in _ADAPTIVE:
         return _ADAPTIVE[name]()
-    if name in STATIC_POLICIES:
+    if name in (*STATIC_POLICIES, FULL_RASTER):
         return StaticPolicy(name)
     return OnnxPolicy(load_choice(name, POLICY_KIND, library, _POLICIES))
 

@@ -13,20 +13,34 @@ from adaptive_core.partial_scan.plan import ScanPlan
 from adaptive_core.partial_scan.policy import Observation, PolicyRun
 from adaptive_core.scan_path import Action, FloatArray, Positions, Segment, as_segments
 
+FULL_RASTER = "full-raster"
 STATIC_POLICIES = ("spiral", "serpentine", "uniform-grid", "blue-noise", "halton", "random-segments")
 
 
 class StaticPolicy:
-    """One of STATIC_POLICIES for the number of probes that the budget allows."""
+    """One of STATIC_POLICIES for the number of probes that the budget allows, or the FULL_RASTER, which needs them all.
+
+    Raises:
+        InvalidInputError: an unknown name; and from ``positions`` and ``start``, a budget below the full raster's.
+    """
 
     def __init__(self, name: str) -> None:
-        if name not in STATIC_POLICIES:
-            raise InvalidInputError(f"There is no static path named {name!r}; there are {', '.join(STATIC_POLICIES)}.")
+        names = (*STATIC_POLICIES, FULL_RASTER)
+        if name not in names:
+            raise InvalidInputError(f"There is no static path named {name!r}; there are {', '.join(names)}.")
         self.name = name
 
     def positions(self, plan: ScanPlan) -> FloatArray:
         """All probe positions of the path, shape (probes, 2), px."""
         size_px, probes = plan.setup.size_px, plan.probes
+        if self.name == FULL_RASTER:
+            pixels = size_px[0] * size_px[1]
+            if probes < pixels:
+                raise InvalidInputError(
+                    f"A full raster of {size_px[0]} x {size_px[1]} px takes {pixels} probes, but the budget allows "
+                    f"{probes}; set a coverage of 100 %."
+                )
+            return static_path.uniform_grid(size_px, pixels)
         if self.name == "spiral":
             return static_path.spiral(size_px, probes, plan.probe_spacing_px)
         if self.name == "serpentine":

@@ -119,6 +119,9 @@ def test_what_cannot_be_calibrated_is_given_back():
     few, generator = _scan(truth, static_path.halton((96, 96), LEAST - 1)), Scaled(1.0)
     estimate = generator.complete(few)
     assert calibrated(estimate, few, generator) is estimate
+    whole = _scan(truth, static_path.uniform_grid((96, 96), 96**2))
+    estimate = generator.complete(whole)
+    assert calibrated(estimate, whole, generator) is estimate
     constant = _scan(np.ones_like(truth), static_path.halton((96, 96), 400))
     estimate = generator.complete(constant)
     assert calibrated(estimate, constant, generator) is estimate

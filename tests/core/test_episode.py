@@ -12,7 +12,7 @@ from adaptive_core.partial_scan import Budget, Episode, Estimate, FinishReason, 
 from adaptive_core.partial_scan.calibration import PARTS
 from adaptive_core.partial_scan.error_policy import PredictedErrorPolicy
 from adaptive_core.partial_scan.generator import built_in_generator
-from adaptive_core.partial_scan.static_policy import STATIC_POLICIES, StaticPolicy
+from adaptive_core.partial_scan.static_policy import FULL_RASTER, STATIC_POLICIES, StaticPolicy
 from adaptive_core.ports import ScannerAbilities
 from adaptive_core.scan_path import Segment, inside
 
@@ -64,6 +64,17 @@ def episode(scanner=None, policy=None, generator=LINEAR, budget=None, **options)
     scanner = scanner or FakeScanner()
     plan = ScanPlan(scanner.setup, budget or Budget(segments=20))
     return Episode(scanner, policy or StaticPolicy("uniform-grid"), generator, plan, **options)
+
+
+def test_a_full_raster_visits_every_pixel_once_and_needs_the_budget_for_it():
+    scanner = FakeScanner(wavy_image((16, 24)))
+    with pytest.raises(InvalidInputError, match="of 16 x 24 px takes 384 probes, but the budget allows 200; set a cov"):
+        episode(scanner, StaticPolicy(FULL_RASTER), budget=Budget(segments=10))
+    run = episode(scanner, StaticPolicy(FULL_RASTER), budget=Budget(coverage=1.0))
+    list(run.run())
+    assert run.scan.probes == 16 * 24
+    assert run.scan.measured.all()
+    np.testing.assert_allclose(run.estimate.image, run.scan.image(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", STATIC_POLICIES)

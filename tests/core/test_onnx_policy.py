@@ -216,6 +216,7 @@ def test_the_catalogue_lists_models_with_refused_ones_beside_built_in_ones(tmp_p
 
 
 def test_a_policy_is_completed_by_its_own_generator(tmp_path):
+    tiny_models.save(tmp_path, "partial_scan_denoiser.onnx", tiny_models.generator(name="My denoiser"))
     for name in ("", "_spiral", "_lstm"):
         tiny_models.save(tmp_path, f"partial_scan_generator{name}.onnx", tiny_models.generator(name=f"Mine {name}"))
     choices = catalogue.generators(ModelLibrary([tmp_path], shipped=tmp_path / "none"))
@@ -223,6 +224,7 @@ def test_a_policy_is_completed_by_its_own_generator(tmp_path):
         "spiral": "Mine _spiral",
         "/models/partial_scan_policy_lstm.onnx": "Mine _lstm",
         "refinement": "Mine ",
+        "full-raster": "My denoiser",
     }.items():
         assert catalogue.default_generator(policy, choices).title == title
     assert catalogue.default_generator("spiral", choices[-1:]).model is None

@@ -17,14 +17,11 @@ from adaptive_core.partial_scan.generator import BUILT_IN_GENERATORS, Generator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
 from adaptive_core.partial_scan.plan import ScanPlan
 from adaptive_core.partial_scan.policy import Policy
-from adaptive_core.partial_scan.static_policy import STATIC_POLICIES, StaticPolicy
+from adaptive_core.partial_scan.static_policy import FULL_RASTER, STATIC_POLICIES, StaticPolicy
 from adaptive_core.scan_path import FloatArray, Size
 
-FULL_RASTER = "full-raster"
 GRID_COMPLETIONS = ("nearest-interpolation", "linear-interpolation", BIHARMONIC)
 """Completions of the uniform grid without learning."""
-DENOISER = "partial_scan_denoiser"
-"""The generator that was trained for full rasters alone."""
 _CLASSICAL: collections.abc.Mapping[str, type[Biharmonic] | type[Wiener]] = {BIHARMONIC: Biharmonic, WIENER: Wiener}
 _BLIND = frozenset({"position", "remaining"})
 
@@ -70,7 +67,7 @@ class Models:
 
     def generators_of(self, policy: str) -> list[str]:
         """What completes a policy's scans: its own generator where there is one, and the one that serves all."""
-        names = [DENOISER if policy == FULL_RASTER else catalogue.own_generator(policy), self.generator]
+        names = [catalogue.own_generator(policy), self.generator]
         return list(dict.fromkeys(name for name in names if name == self.generator or self._file(name) is not None))
 
     def load_generator(self, name: str) -> Generator:
