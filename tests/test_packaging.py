@@ -13,6 +13,8 @@ import zipfile
 
 import pytest
 
+from adaptive_core.model_library import LoadedModel
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("adaptive_core", "simulator_device", "nionswift_plugin")
 SHIPPED_MODELS = sorted(path.name for path in (ROOT / "models").glob("*.onnx"))
@@ -43,6 +45,16 @@ def installed(wheel: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> 
     # Packages of a folder that a .pth names are found, but its own .pth files, with this source tree, are not read.
     (pathlib.Path(packages) / "dependencies.pth").write_text("\n".join(site.getsitepackages()), "utf-8")
     return environment / "bin"
+
+
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_the_docs_tell_how_each_shipped_model_was_trained_and_its_log_lies_beside_it(name: str) -> None:
+    path = ROOT / "models" / name
+    training = LoadedModel(path.read_bytes(), path).card.training
+    rows = (ROOT / "docs" / "models.md").read_text("utf-8").splitlines()
+    (row,) = [row for row in rows if row.startswith(f"| `{path.stem}` |")]
+    assert row.endswith(f"| `{training['command']}` | {training['seed']} |")
+    assert {"config.json", "curve.png"} <= {log.name for log in (ROOT / "models" / "training" / path.stem).iterdir()}
 
 
 def test_wheel_holds_every_module_and_data_file(wheel: pathlib.Path) -> None:
