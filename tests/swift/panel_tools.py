@@ -39,7 +39,7 @@ class Opened:
     def session(self) -> ScanSession:
         return self.model.session
 
-    def run(self, timeout_s: float = 120.0) -> float:
+    def run(self, timeout_s: float = 300.0) -> float:
         """Let Swift's main loop run until nothing is going on; the time in s that it takes on a quiet machine."""
         clock, end_s = QuietClock(), time.perf_counter() + timeout_s
         while self.session.is_busy:

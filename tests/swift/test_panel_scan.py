@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import pathlib
+import re
 import resource
 import time
 import typing
@@ -14,6 +15,7 @@ import pytest
 from nion.swift.model import Graphics, Notification
 from nion.utils import Geometry
 from panel_tools import Opened, open_panel, set_scan
+from quiet_clock import QuietClock
 from scanner_tools import quiet
 from swift_context import Swift
 
@@ -298,9 +300,13 @@ def test_a_rectangle_is_scanned_where_its_image_was_taken(opened: Opened) -> Non
     rectangle.bounds = Geometry.FloatRect.from_tlhw(0.5, 0.25, 0.25, 0.25)
     display_item.add_graphic(rectangle)
     display_item.graphic_selection.set(0)
-    swift.pump_for(0.2)  # Swift's list of items follows a little later
-    swift.document_controller.select_display_items_in_data_panel([display_item])
-    swift.pump(lambda: swift.document_controller.selected_display_item is display_item)
+
+    def is_selected() -> bool:
+        # Swift's list of items follows a little later.
+        swift.document_controller.select_display_items_in_data_panel([display_item])
+        return swift.document_controller.selected_display_item is display_item
+
+    swift.pump(is_selected)
     parameters = swift.scan.get_current_frame_parameters()
     parameters.fov_nm = fov_nm / 2
     swift.scan.set_current_frame_parameters(parameters)
@@ -422,9 +428,9 @@ def test_a_result_may_be_deleted_while_it_is_measured(opened: Opened) -> None:
 def test_a_window_can_be_closed_while_a_scan_runs(opened: Opened) -> None:
     opened.model.start(**QUICK, segments=400, dwell_us=500.0)
     opened.swift.pump(lambda: MEASURED in opened.titles() and opened.session.progress_percent > 0)
-    begin = time.perf_counter()
+    clock = QuietClock()
     opened.model.close()
-    assert time.perf_counter() - begin < 1.0
+    assert clock.elapsed_s < 1.0
     assert not opened.swift.scan.scan_device.is_scanning
     assert opened.swift.document_model.transaction_count == 0
     assert not opened.item(MEASURED).is_live
@@ -448,6 +454,7 @@ def test_a_scan_stops_at_the_predicted_error(opened: Opened) -> None:
     opened.scan(policy="predicted-error", generator=generator.name, segments=50, stop_error=10.0)
     assert opened.session.outcome.reason is FinishReason.COMPLETED
     assert opened.session.outcome.scan.probes < 100
+    assert re.fullmatch(r"Completed: .*; predicted error [\d.]+ SD\.", opened.session.status)
     assert "Adaptive Scan (uncertainty)" in opened.titles()
 
 
@@ -464,13 +471,11 @@ def test_the_live_view_is_restarted_only_if_asked(opened: Opened) -> None:
 def test_a_large_scan_is_quick_and_keeps_its_memory(opened: Opened) -> None:
     opened.scan(**QUICK, size_px=512, segments=100)
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin_s = time.process_time()
     seconds = opened.scan(**QUICK, size_px=512, segments=570, dwell_us=1.0)
-    # What other processes take of a busy machine does not count.
-    assert min(seconds, time.process_time() - begin_s) < 10.0
+    assert seconds < 10.0
     assert opened.session.outcome.scan.probes == 11400
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 60e3
     display_item = opened.swift.document_model.get_display_item_for_data_item(opened.item(f"{MEASURED} 2"))
     assert display_item is not None
-    opened.swift.pump_for(0.5)
-    assert 0 < len(display_item.graphics) <= 40
+    opened.swift.pump(lambda: display_item.graphics)
+    assert len(display_item.graphics) <= 40
