@@ -72,7 +72,13 @@ class AlignmentChoices:
     convergence_control: str = "ConvergenceAngle"
 
     def __post_init__(self) -> None:
-        """Raises InvalidInputError for a number that is no choice."""
+        """Raises InvalidInputError for what is no choice."""
+        for name, kind in (("target", TargetKind), ("tolerance_unit", ToleranceUnit)):
+            value = getattr(self, name)
+            if value not in list(kind):
+                raise InvalidInputError(f"{name} must be one of {', '.join(kind)}, not {value!r}.")
+            # A line in the console gives plain text.
+            object.__setattr__(self, name, kind(value))
         for name in ("largest_shift", "half_screen", "limit", "tolerance"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):

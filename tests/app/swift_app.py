@@ -216,6 +216,15 @@ class SwiftApp:
             self._click_at((label.rectangle[0] - 10, label.centre[1]))
             wait_for(lambda: self.find(content, place), f"the section {title!r} to open")
 
+    def type_into_console(self, line: str) -> None:
+        """Have Swift's Python console do a line; the main window is in front again afterwards."""
+        self._keys("ctrl+k")
+        console = wait_for(lambda: self._windows("Python Console"), "the Python console")[0]
+        self._xdotool("windowfocus", "--sync", console, "type", "--delay", "10", line)
+        self._keys("Return")
+        window = self._windows("^Nion Swift .* - ")[0]
+        self._xdotool("windowraise", window, "windowfocus", window)
+
     def choose(self, combo_box: Widget, item: str) -> None:
         """Choose an item from a combo box with the mouse and the keyboard."""
         assert combo_box.items is not None, f"no combo box: {combo_box}"
@@ -284,7 +293,7 @@ class SwiftApp:
 
     def _fill_display(self) -> bool:
         """Place the main window; True once it stays where it was put (Swift restores its own place as it starts)."""
-        window = self._xdotool("search", "--onlyvisible", "--name", "^Nion Swift .* - ").split()[0]
+        window = self._windows("^Nion Swift .* - ")[0]
         geometry = self._xdotool("getwindowgeometry", "--shell", window)
         width, height = WINDOW_SIZE
         if all(line in geometry.split() for line in ("X=0", "Y=0", f"WIDTH={width}", f"HEIGHT={height}")):
@@ -292,6 +301,12 @@ class SwiftApp:
         self._xdotool("windowmove", window, "0", "0", "windowsize", window, str(width), str(height))
         time.sleep(0.2)
         return False
+
+    def _windows(self, name: str) -> list[str]:
+        """Ids of the visible windows whose titles match a regular expression."""
+        command = ["xdotool", "search", "--onlyvisible", "--name", name]
+        found = subprocess.run(command, env=self._environment, check=False, stdout=subprocess.PIPE, text=True)
+        return found.stdout.split()
 
     def _picture(self) -> npt.NDArray[np.uint8]:
         command = ["import", "-window", "root", "-depth", "8", "ppm:-"]

@@ -80,6 +80,31 @@ def test_a_click_centres_the_disk_in_world_b(
     assert item.properties["metadata"]["adaptive_scan"]["finish_reason"] == "aligned"
 
 
+def test_the_centre_of_a_detector_and_a_line_in_the_console(
+    make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "none")
+    prepare(home)
+    with make_swift() as swift:
+        swift.open_section("Align BF Disk", "Control", PANEL)
+        swift.choose(swift.beside("Target", PANEL, "ComboBoxWidget"), "Centre of a detector")
+        wait_for(lambda: swift.find("Detector", PANEL), "the name of the detector's control")
+        swift.type_into_console("stem_controller.SetVal('DetectorCentre.x', 0.02)")
+        swift.click("Align", PANEL)
+        line = wait_for(lambda: status(swift, "Centred: "), "the disk to be centred on the detector")
+        moved = re.search(r"CAperture changed by \(y, x\) = \((\S+), (\S+)\)", line)
+        assert moved is not None, line
+        assert float(moved[1]) == pytest.approx(0.0, abs=0.5e-3)
+        assert float(moved[2]) == pytest.approx(0.02, abs=0.5e-3)
+        swift.screenshot("detector")
+        swift.click("Undo", PANEL)
+        wait_for(lambda: status(swift, "Undone: "), "the shift to go back")
+        swift.type_into_console(
+            "from nionswift_plugin.adaptive_scan import console; console.align(target='centre', tolerance=0.5)"
+        )
+        wait_for(lambda: status(swift, "Centred: "), "the disk to be centred from the console")
+
+
 def test_quitting_while_the_disk_is_kept_centred(
     make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,4 +139,9 @@ def test_quitting_in_the_middle_puts_the_shift_back(
         swift.open_section("Align BF Disk", "Control", PANEL)
         swift.click("Align", PANEL)
         wait_for(lambda: status(swift, "Moving: "), "the first move")
-    assert "putting the shift back to (0.0, 0.0)" in swift.log
+        swift.click("Abort", PANEL)
+        wait_for(lambda: status(swift, "Aborted after "), "the alignment to stop")
+        assert swift.log.count("putting the shift back to (0.0, 0.0)") == 1
+        swift.click("Align", PANEL)
+        wait_for(lambda: status(swift, "Moving: "), "the first move")
+    assert swift.log.count("putting the shift back to (0.0, 0.0)") == 2

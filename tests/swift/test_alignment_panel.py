@@ -5,12 +5,13 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import pathlib
+import re
 import time
 import typing
 
 import numpy as np
 import pytest
-from nion.swift.model import DataItem, Graphics
+from nion.swift.model import DataItem, Graphics, Notification
 from nion.utils import Geometry
 from panel_tools import Opened, open_panel
 from swift_context import Swift
@@ -244,6 +245,38 @@ def test_continuous_follows_drift_until_it_is_stopped(aligning: Aligning) -> Non
 # faults
 
 
+def test_a_disk_that_runs_away_ends_the_alignment(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> None:
+    aligning.world("A", 3)
+    session = aligning.model.session
+    aligning.model.start(continuous=True)
+    aligning.swift.pump(lambda: re.match(r"On target: \d\d+ frames", session.status))
+    frames = aligning.swift.simulator.camera.frames  # type: ignore[union-attr]
+    get, jump_px = frames.get_frame_data, 10.0
+
+    def run_away(*arguments: typing.Any) -> typing.Any:
+        nonlocal jump_px
+        frames._position._world.true_px += jump_px
+        jump_px *= 1.6
+        return get(*arguments)
+
+    monkeypatch.setattr(frames, "get_frame_data", run_away)
+    aligning.finish()
+    assert aligning.outcome.reason is FinishReason.FAILED
+    assert "moved away from the target twice in a row" in session.status
+    assert aligning.shift == (0.0, 0.0)
+
+
+def test_what_is_refused_is_told_beside_the_button_alone(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> None:
+    notified: list[typing.Any] = []
+    monkeypatch.setattr(Notification, "notify", notified.append)
+    aligning.align(control="Nothing")
+    assert "no 2D control 'Nothing'" in aligning.model.session.status
+    assert not notified
+    aligning.swift.controller.SetVal("C_Blank", 1.0)
+    aligning.align()
+    assert [n.text for n in notified] == [aligning.model.session.status]
+
+
 def _no_beam(aligning: Aligning, _: pytest.MonkeyPatch) -> None:
     aligning.swift.controller.SetVal("C_Blank", 1.0)
 
@@ -383,8 +416,16 @@ def test_the_console(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> Non
     console.undo_alignment(window=window)
     aligning.finish()
     assert aligning.shift == (0.0, 0.0)
+    # Plain text will do for a choice.
+    aligning.world(None)
+    aligning.swift.controller.SetVal2D("DetectorCentre", Geometry.FloatPoint(y=20e-3, x=-8e-3))
+    console.align(window=window, target="detector", tolerance_unit="px")
+    aligning.finish()
+    assert aligning.shift == pytest.approx((20e-3, -8e-3), abs=0.5e-3)
     with pytest.raises(ValueError, match="There is no choice 'speed'"):
         console.align(window=window, speed=3)
+    with pytest.raises(ValueError, match="target must be one of centre, detector, point, not 'middle'"):
+        console.align(window=window, target="middle")
 
 
 # other instruments
@@ -410,5 +451,8 @@ def test_usim(swift_usim: Swift, tmp_path: pathlib.Path) -> None:
         value = swift.controller.GetVal2D("CAperture", axis=("x", "y"))
         # 2543 px/rad at this binning.
         assert np.hypot(value.y, value.x) < 1.5 / 2543, status
+        # usim answers for any part of a control of one dimension.
+        aligning.model.control_text = "BeamCurrent"
+        swift.pump(lambda: aligning.model.state == "The instrument has no 2D control 'BeamCurrent' that can be read.")
     finally:
         opened.panel.close()

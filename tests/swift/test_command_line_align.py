@@ -83,12 +83,15 @@ def test_bad_input_is_refused(align: Run, swift_simulator: Swift, words: tuple[s
     assert shift(swift_simulator) == (0.0, 0.0)
 
 
-def test_a_failed_alignment_puts_the_shift_back(align: Run, swift_simulator: Swift) -> None:
+@pytest.mark.parametrize(
+    ("option", "message"), [("--max-shift", "within the largest move of 0.02"), ("--limit", "control's limit of 0.02")]
+)
+def test_a_failed_alignment_puts_the_shift_back(align: Run, swift_simulator: Swift, option: str, message: str) -> None:
     swift_simulator.controller.SetVal2D(CONTROL, Geometry.FloatPoint(1e-3, 2e-3))
-    outcome = align("--world", "A", "--seed", "3", "--max-shift", "0.02", "--json")
+    outcome = align("--world", "A", "--seed", "3", option, "0.02", "--json")
     assert outcome.status == 1
     assert outcome.report["finish_reason"] == "FAILED"
-    assert "within the largest move of 0.02" in outcome.report["error"]
+    assert message in outcome.report["error"]
     assert shift(swift_simulator) == pytest.approx((1e-3, 2e-3))
 
 

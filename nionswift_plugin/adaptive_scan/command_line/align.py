@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="Y,X", help="in px of the camera's frames (default: their middle)")
     parser.add_argument("--tolerance", type=float, default=1.0, metavar="PX", help="in px of the frames (default: 1)")
     parser.add_argument("--max-shift", type=float, metavar="S", help="largest change of the control, in its unit")
+    parser.add_argument("--limit", type=float, metavar="S", help="largest magnitude of the control, in its unit")
     parser.add_argument("--half-screen", type=float, metavar="S", help="change that moves the disk by half a frame")
     parser.add_argument("--settle-ms", type=float, default=5.0, metavar="T", help="time after a move (default: 5)")
     parser.add_argument("--exposure-ms", type=float, metavar="T", help="exposure of a frame (default: Swift's)")
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> _Request:
     """Raises InvalidInputError if a number can never be right."""
-    for name in ("tolerance", "max_shift", "half_screen", "exposure_ms"):
+    for name in ("tolerance", "max_shift", "limit", "half_screen", "exposure_ms"):
         value = getattr(options, name)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InvalidInputError(f"--{name.replace('_', '-')} must be positive, not {value}.")
@@ -95,6 +96,7 @@ def _request(options: argparse.Namespace) -> _Request:
         axis=options.axis,
         largest_shift=options.max_shift,
         half_screen=options.half_screen,
+        limit=options.limit,
         settle_ms=options.settle_ms,
         policy=options.policy,
         tolerance=options.tolerance,
