@@ -1,7 +1,14 @@
-"""Examples of a policy on regions never trained on: where it scanned, and its image beside that of the sparse grid."""
+"""Examples of a policy on regions never trained on, and learning curves with the divided and the shared reward.
+
+``python -m adaptive_core.training.ptychography.pictures RUN ... --out PNG`` draws the second from folders of runs.
+"""
 
 from __future__ import annotations
 
+import argparse
+import collections.abc
+import csv
+import json
 import pathlib
 
 import numpy as np
@@ -46,3 +53,45 @@ def draw_examples(policy: pathlib.Path, specimen: str, protocol: str, target: pa
             title = "this policy" if own else "sparse grid"
             show(axis, image, f"{title}: SSIM {metrics.phase_ssim(image, truth):.3f}")
     figure.savefig(target, dpi=90)
+
+
+def draw_credit(runs: collections.abc.Sequence[pathlib.Path], target: pathlib.Path) -> None:
+    """Write a PNG after Fig. 6a: the phase that each run's policy gathers in unseen regions, iteration by iteration.
+
+    The undivided reward gives every position the whole phase, the divided one its own cell's; both are drawn as the
+    phase of the whole image over the number of positions. All curves end where the shortest does.
+    """
+    curves = {}
+    for run in runs:
+        arguments = json.loads((run / "config.json").read_text())["arguments"]
+        with (run / "curve.csv").open(newline="", encoding="utf-8") as stream:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        shares = experiment(arguments["specimen"]).positions if arguments["credit"] == "shared" else 1
+        curves[arguments["credit"]] = rows, shares
+    last = min(rows[-1]["iteration"] for rows, _ in curves.values())
+    figure = Figure(figsize=(8.4, 3.3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for label, (rows, shares) in curves.items():
+        shown = [row for row in rows if row["iteration"] <= last]
+        iterations = [row["iteration"] for row in shown]
+        left.plot(iterations, [row["unseen_reward"] / shares for row in shown], marker=".", label=label)
+        right.plot(iterations, [row["phase_at_probes"] for row in shown], marker=".", label=label)
+    left.set(xlabel="iteration", ylabel="phase of the image / positions (rad)", title="Reward in unseen regions")
+    right.set(xlabel="iteration", ylabel="over the mean phase", title="Phase under the probes")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(title="reward")
+    figure.savefig(target, dpi=110)
+
+
+def main(words: collections.abc.Sequence[str] | None = None) -> None:
+    """The command of this module."""
+    parser = argparse.ArgumentParser(description="Draw learning curves with the divided and the shared reward.")
+    parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="PNG")
+    options = parser.parse_args(words)
+    draw_credit(options.runs, options.out)
+
+
+if __name__ == "__main__":
+    main()
