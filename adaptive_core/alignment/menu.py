@@ -20,14 +20,17 @@ def policy_names(library: ModelLibrary | None = None) -> tuple[str, ...]:
 
 
 def find_policy(name: str | None = None, library: ModelLibrary | None = None) -> AlignmentPolicy:
-    """The policy with this name, or of the model file with this name; None for the default. Raises
-    InvalidInputError."""
+    """The policy with this name, or of the model file with this name; None for the default.
+
+    Raises InvalidInputError if there is none, ModelError if its model is refused.
+    """
     models = library or ModelLibrary()
-    wanted = DEFAULT_STEM if name is None else name
+    if name is None:
+        return OnnxAlignmentPolicy(models.load(DEFAULT_STEM, KIND))
     for policy in CLASSICAL_POLICIES:
-        if policy.name == wanted:
+        if policy.name == name:
             return policy
     for entry in models.list(KIND):
-        if entry.refusal is None and wanted in (entry.name, entry.path.stem):
+        if entry.refusal is None and name in (entry.name, entry.path.stem):
             return OnnxAlignmentPolicy(models.load(entry.path, KIND))
-    raise InvalidInputError(f"There is no alignment policy {wanted!r}; there are {', '.join(policy_names(models))}.")
+    raise InvalidInputError(f"There is no alignment policy {name!r}; there are {', '.join(policy_names(models))}.")
