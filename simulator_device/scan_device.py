@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
-import math
 import threading
 import time
 import typing
@@ -17,39 +14,16 @@ from nion.utils import Geometry
 from adaptive_core.errors import DeviceDisconnectedError
 from adaptive_core.scan_path import Point
 from adaptive_core.simulation.faults import FaultCounter, FaultKind
-from adaptive_core.simulation.microscope import Exposure, Microscope
+from adaptive_core.simulation.microscope import Microscope
 from adaptive_core.simulation.scan_geometry import Context
 from adaptive_core.simulation.settings import Delivered, InstrumentSettings
 from adaptive_core.simulation.specimens import CHANNELS, Specimen
+from simulator_device.frame import SLICE_S, Frame, ReadResult, wait_until
 from simulator_device.instrument import Column
 from simulator_device.recent_frames import DataElement, RecentFrames
 from simulator_device.scan_parameters import context_of, geometry_of
 
 SCAN_ID = "adaptive_simulator_scan"
-SLICE_S = 0.005  # the longest time for which a call of read_partial waits, and the beam's state is taken as constant
-SPIN_S = 150e-6  # the operating system's sleep is later than asked for by up to this
-ROUNDING_US = 1e-3
-
-ReadResult = tuple[
-    collections.abc.Sequence[DataElement], bool, bool, tuple[tuple[int, int], tuple[int, int]], int | None, int
-]
-
-
-def wait_until(deadline_s: float) -> None:
-    """Return at a time of ``time.perf_counter``, to within microseconds, leaving the processor to other threads."""
-    while (remaining_s := deadline_s - time.perf_counter()) > 0:
-        time.sleep(remaining_s - SPIN_S if remaining_s > 1.5 * SPIN_S else 0)
-
-
-@dataclasses.dataclass(eq=False)
-class _Frame:
-    number: int
-    exposure: Exposure
-    properties: DataElement
-    start_s: float
-    fault: FaultKind | None
-    clocked: bool  # a camera says when the beam moves on
-    cancelled: bool = False
 
 
 class ScanDevice(scan_base.ScanDevice):
@@ -80,7 +54,7 @@ class ScanDevice(scan_base.ScanDevice):
         self._parameters = KitScanDevice.ScanFrameParameters()
         self._enabled = [channel == 0 for channel in range(len(CHANNELS))]
         self._lock = threading.RLock()
-        self._frame: _Frame | None = None
+        self._frame: Frame | None = None
         self._frame_number = 0
         self._last: tuple[list[DataElement], int] | None = None  # data and number of the last complete frame
         self._clock_pixels = 0
@@ -225,7 +199,7 @@ class ScanDevice(scan_base.ScanDevice):
                 y, x = self._parked_nm or self._resting_nm
             else:
                 at = self._clock_pixels - 1 if frame.clocked else frame.exposure.done
-                y, x = self._position_nm(frame, at)
+                y, x = frame.position_nm(at)
             stage_y, stage_x = self._column.beam.stage_nm
             return y - stage_y, x - stage_x
 
@@ -258,7 +232,7 @@ class ScanDevice(scan_base.ScanDevice):
         if not self._connected:
             raise DeviceDisconnectedError(f"{self.scan_device_name} is disconnected.")
 
-    def _begin_frame(self) -> _Frame:
+    def _begin_frame(self) -> Frame:
         self._check_connection()
         fault = self._faults.next()
         if fault is FaultKind.DISCONNECTION:
@@ -266,23 +240,12 @@ class ScanDevice(scan_base.ScanDevice):
             self._check_connection()
         parameters = self._parameters
         exposure = self.microscope.start(geometry_of(parameters), parameters.pixel_time_us, self._enabled_channels)
-        properties = parameters.as_dict()
-        properties.pop("scan_path", None)
-        properties |= {
-            "pixel_time_us": exposure.dwell_us,
-            "line_time_us": exposure.elapsed_us(exposure.geometry.shape[1]).item(),
-            "fov_nm": parameters.fov_nm,
-            "center_x_nm": parameters.center_nm.x,
-            "center_y_nm": parameters.center_nm.y,
-            "rotation_deg": math.degrees(parameters.rotation_rad),
-            "flyback_pixels": 0,
-        }
         self._count_idle()
         self._idle_since_s = None
         self._frame_number += 1
         self._clock_pixels = 0
         clocked = parameters.get_parameter("external_clock_mode", 0) != 0
-        self._frame = _Frame(self._frame_number, exposure, properties, time.perf_counter(), fault, clocked)
+        self._frame = Frame(self._frame_number, exposure, parameters, time.perf_counter(), fault, clocked)
         return self._frame
 
     def read_partial(self, frame_number: int | None, pixels_to_skip: int) -> ReadResult:
@@ -290,54 +253,25 @@ class ScanDevice(scan_base.ScanDevice):
         with self._lock:
             self._check_connection()
             frame = self._frame or self._begin_frame()
-            deadline_s = self._expose(frame)
+            self._beam = self._column.beam
+            deadline_s = frame.expose(self._beam, self._clock_pixels)
         wait_until(deadline_s)
         with self._lock:
             return self._result(frame, pixels_to_skip // frame.exposure.geometry.shape[1])
 
-    def _expose(self, frame: _Frame) -> float:
-        """Measure what the beam will pass in the next slice of time, while it does; the time at which it has."""
-        now_s = time.perf_counter()
-        if frame.cancelled or frame.fault is FaultKind.DROPPED_SEGMENT:
-            return now_s
-        if frame.fault is FaultKind.TIME_OUT:
-            return now_s + SLICE_S
-        exposure = frame.exposure
-        self._beam = self._column.beam
-        if frame.clocked:
-            exposure.expose(min(self._clock_pixels, exposure.geometry.count), self._beam)
-            return now_s + SLICE_S
-        deadline_s = min(frame.start_s + exposure.duration_us * 1e-6, now_s + SLICE_S)
-        exposure.expose(exposure.count_at((deadline_s - frame.start_s) * 1e6 + ROUNDING_US), self._beam)
-        return deadline_s
-
-    def _result(self, frame: _Frame, first_row: int) -> ReadResult:
-        exposure = frame.exposure
-        rows, columns = exposure.geometry.shape
+    def _result(self, frame: Frame, first_row: int) -> ReadResult:
         if frame.fault is FaultKind.DROPPED_SEGMENT:
             self._end_frame(frame)
             elements, number = self._last or ([], frame.number)
-            return elements, True, False, ((0, 0), (rows, columns)), number, 0
-        data = exposure.data.reshape(len(exposure.channels), rows, columns)
-        complete = exposure.done == exposure.geometry.count
-        if complete and frame.fault is FaultKind.SHORT_READ:
-            data = data[:, : rows // 2] if rows > 1 else data[:, :, : columns // 2]
-            rows, columns = data.shape[1:]
-        if complete and frame.fault is FaultKind.NAN:
-            data[:, ::2, ::3] = np.nan
-        elements = [
-            {"data": data[k], "properties": frame.properties | {"channel_id": channel}}
-            for k, channel in enumerate(exposure.channels)
-        ]
-        if not (complete or frame.cancelled):
-            row = exposure.done // columns
-            return elements, False, False, ((first_row, 0), (row - first_row, columns)), frame.number, row * columns
-        self._end_frame(frame)
-        self._last = elements, frame.number
-        self._recent.append(elements)
-        return elements, True, False, ((0, 0), (rows, columns)), frame.number, 0
+            return elements, True, False, ((0, 0), frame.exposure.geometry.shape), number, 0
+        result = frame.read(first_row)
+        if result[1]:
+            self._end_frame(frame)
+            self._last = list(result[0]), frame.number
+            self._recent.append(self._last[0])
+        return result
 
-    def _end_frame(self, frame: _Frame) -> None:
+    def _end_frame(self, frame: Frame) -> None:
         """The beam rests where the frame ended; its dose is on the specimen."""
         if frame is self._frame:
             self._frame = None
@@ -346,10 +280,10 @@ class ScanDevice(scan_base.ScanDevice):
             planned_s = frame.start_s + frame.exposure.duration_us * 1e-6
             self._rest(frame, now_s if frame.clocked else min(planned_s, now_s))
 
-    def _rest(self, frame: _Frame, since_s: float) -> None:
+    def _rest(self, frame: Frame, since_s: float) -> None:
         exposure = frame.exposure
         exposure.finish()
-        self._resting_nm = self._position_nm(frame, exposure.done - 1)
+        self._resting_nm = frame.position_nm(exposure.done - 1)
         self._idle_since_s = since_s
 
     def cancel(self) -> None:
@@ -387,19 +321,12 @@ class ScanDevice(scan_base.ScanDevice):
             if not self._frame:
                 return Geometry.FloatPoint(0.5, 0.5)
             context = context_of(self._parameters)
-            y, x = self._position_nm(self._frame, self._clock_pixels - 1)
+            y, x = self._frame.position_nm(self._clock_pixels - 1)
             offset = Geometry.FloatPoint(y - context.center_nm[0], x - context.center_nm[1]).rotate(
                 -context.rotation_rad
             )
             height, width = (n * context.pixel_nm for n in context.size_px)
             return Geometry.FloatPoint(offset.y / height + 0.5, offset.x / width + 0.5)
-
-    @staticmethod
-    def _position_nm(frame: _Frame, index: int) -> Point:
-        geometry = frame.exposure.geometry
-        pixel = min(max(index, 0), geometry.count - 1)
-        y, x = geometry.positions_nm(pixel, pixel + 1)[0]
-        return float(y), float(x)
 
     # recent frames
 
