@@ -90,7 +90,7 @@ def recorded_setup(recording: Recording, defocus_nm: float = 0.0, cs_mm: float =
         detector_px=side,
         defocus_nm=defocus_nm,
         cs_mm=cs_mm,
-        saturation=float(np.iinfo(kind).max) if (kind := recording.patterns.dtype).kind in "ui" else None,
+        saturation=float(np.iinfo(kind.name).max) if (kind := recording.patterns.dtype).kind in "ui" else None,
         **known,
     )
 

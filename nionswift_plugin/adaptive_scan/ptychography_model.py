@@ -92,7 +92,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
     settle_text = number_text("settle_ms", "The settling time", number_from_zero)
     region_index = SettingIndex("region", REGIONS)
     synchronized = SettingFlag("synchronized")
-    shown_settings = ("region_index",)
+    shown_settings = ("region_index", "synchronized")
 
     def __init__(
         self,
@@ -221,4 +221,5 @@ def prediction_line(prepared: PreparedPtychography, exposed_share: float | None 
 
 def _pace(prepared: PreparedPtychography) -> tuple[typing.Any, ...]:
     """What the time for which the beam is on depends on."""
-    return prepared.scan.hardware_source_id, prepared.camera.hardware_source_id, prepared.scanner.setup.exposure_us
+    devices = prepared.scan.hardware_source_id, prepared.camera.hardware_source_id
+    return *devices, prepared.scanner.setup.exposure_us, prepared.choices.synchronized

@@ -144,7 +144,8 @@ class SynchronizedRasters:
         settings = copy.deepcopy(self._camera.parameters)
 
         def acquire() -> object:
-            return self._scan.grab_synchronized(
+            # Swift's protocol leaves out that errors can be handled.
+            return typing.cast(typing.Any, self._scan).grab_synchronized(
                 data_channel=channel,
                 scan_frame_parameters=parameters,
                 camera=source,

@@ -106,6 +106,8 @@ BAD_INPUT: dict[tuple[str, ...], str] = {
     ("--dose", "-1"): "--dose must be positive",
     ("--recording", "x.npy", "--camera", "c"): "--camera is not for a recording",
     ("--recording", "x.npy"): "cannot be read",
+    ("--recording", "x.npy", "--synchronized"): "--synchronized is not for a recording",
+    ("--saturation", "0"): "saturation must be a positive number",
     ("--step-nm", "1"): "--step-nm is for a recording",
     ("--policy", "nothing"): "nothing",
     ("--device", "nothing"): "no scan device nothing",

@@ -115,8 +115,8 @@ def _choices(options: argparse.Namespace) -> PtychographyChoices:
             raise InvalidInputError(f"--{name.replace('_', '-')} must be positive, not {value}.")
     if options.seed < 0:
         raise InvalidInputError(f"--seed must not be negative, not {options.seed}.")
-    for name in ("device", "camera", "specimen", "region", "dose", "exposure_ms"):
-        if options.recording is not None and getattr(options, name) is not None:
+    for name in ("device", "camera", "specimen", "region", "dose", "exposure_ms", "synchronized"):
+        if options.recording is not None and getattr(options, name) not in (None, False):
             raise InvalidInputError(f"--{name.replace('_', '-')} is not for a recording.")
     if options.recording is None and options.step_nm is not None:
         raise InvalidInputError("--step-nm is for a recording.")
