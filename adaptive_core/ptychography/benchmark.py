@@ -101,7 +101,7 @@ def run(
     library = ModelLibrary()
     names = shipped_policies(specimen, protocol) if models is None else models
     learned = {name: library.load(name, "ptychography_policy").sha256 for name in names}
-    common = {
+    common: Cell = {
         "specimen": specimen,
         "protocol": protocol,
         "positions": settings.positions,
@@ -115,8 +115,8 @@ def run(
     cells = [{**common, "seed": one} for one in range(seed, seed + regions)]
     scores: Scores = {}
     for done in (runner or in_processes(1))(compare, cells):
-        for dose, sets in done["scores"].items():
-            for name, score in sets.items():
+        for dose, found in done["scores"].items():
+            for name, score in found.items():
                 scores.setdefault((float(dose), name), []).append(score)
     rows = [_row(settings, protocol, dose, name, scores, learned, full_data) for dose, name in scores]
     return {

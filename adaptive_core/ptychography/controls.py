@@ -11,7 +11,15 @@ import numpy as np
 
 from adaptive_core.ptychography import positions, protocols
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion
-from adaptive_core.ptychography.policy import Move, Observation, Policy, PolicyRun, PtychographyPlan, StaticPolicy
+from adaptive_core.ptychography.policy import (
+    Move,
+    Observation,
+    OnnxPolicy,
+    Policy,
+    PolicyRun,
+    PtychographyPlan,
+    StaticPolicy,
+)
 from adaptive_core.simulation.ptychography_probe import FloatArray
 
 MEAN, ELSEWHERE, NARROW = "mean positions", "another region's positions", "narrow_sparse_grid"
@@ -53,7 +61,7 @@ def control_name(policy: str, control: str) -> str:
     return f"{policy}, {control}"
 
 
-def without_looking(policy: Policy, region: SimulatedRegion, dose: float, seed: int) -> dict[str, Policy]:
+def without_looking(policy: OnnxPolicy, region: SimulatedRegion, dose: float, seed: int) -> dict[str, Policy]:
     """An adaptive policy's controls for a region: the mean of its positions on regions kept for tuning, and those that
     it chose for the next region of the benchmark.
     """
@@ -71,18 +79,19 @@ def narrow_grid(settings: Experiment, defocus_A: float | None) -> Policy | None:
         return None
 
     def grid(count: int, fov_A: positions.Region) -> FloatArray:
-        return positions.sparse_grid(count, (fov_A[0], width)) + np.array([0.0, (fov_A[1] - width) / 2])
+        places: FloatArray = positions.sparse_grid(count, (fov_A[0], width)) + [0.0, (fov_A[1] - width) / 2]
+        return places
 
     return StaticPolicy("Narrow sparse grid", grid, defocus_A)
 
 
-def _as_chosen(policy: Policy, region: SimulatedRegion, dose: float, seed: int) -> FixedPolicy:
+def _as_chosen(policy: OnnxPolicy, region: SimulatedRegion, dose: float, seed: int) -> FixedPolicy:
     data = protocols.scan(region, policy, dose, seed)
     return FixedPolicy(control_name(policy.name, ELSEWHERE), data.positions_A, data.defocus_of_each())
 
 
 @functools.lru_cache(maxsize=8)
-def _mean_of(policy: Policy, settings: Experiment, dose: float) -> FixedPolicy:
+def _mean_of(policy: OnnxPolicy, settings: Experiment, dose: float) -> FixedPolicy:
     """The k-th position is the mean of the k-th positions, over regions kept for tuning."""
     seeds = range(protocols.TUNING_SEED, protocols.TUNING_SEED + _MEAN_REGIONS)
     scans = [protocols.scan(SimulatedRegion(settings, seed), policy, dose, seed) for seed in seeds]

@@ -1,11 +1,13 @@
 """The torch twins against numpy, credit, networks, and short training runs."""
 
 import dataclasses
+import json
 
 import distributed
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
@@ -31,6 +33,7 @@ from adaptive_core.training.ptychography import (
     export_models,
     networks,
     pathwise,
+    pictures,
     reinforce,
     torch_model,
     world,
@@ -250,6 +253,24 @@ def test_low_pass_of_the_world_is_that_of_the_reconstruction():
     truth = small.truth(torch.arange(1))[0].numpy()
     spectrum = np.abs(np.fft.fft2(truth))
     assert spectrum[expected == 0].max() < 1e-3 * spectrum.max()
+
+
+def test_rewards_are_drawn_in_one_unit_up_to_the_same_iteration(tmp_path, monkeypatch):
+    drawn = []
+    for credit_name, rewards in (("voronoi", (0.01, 0.02, 0.03)), ("shared", (2.5, 5.0))):
+        run = tmp_path / credit_name
+        run.mkdir()
+        (run / "config.json").write_text(json.dumps({"arguments": {"specimen": "mos2", "credit": credit_name}}))
+        rows = [f"{10 * (i + 1)},1,0,{reward},1,0" for i, reward in enumerate(rewards)]
+        (run / "curve.csv").write_text(
+            "\n".join(["iteration,seconds,reward,unseen_reward,phase_at_probes,adaptation", *rows]) + "\n"
+        )
+    plot = Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda self, *data, **style: drawn.append(data) or plot(self, *data, **style))
+    pictures.main([str(tmp_path / "voronoi"), str(tmp_path / "shared"), "--out", str(tmp_path / "credit.png")])
+    assert drawn[0] == ([10, 20], [0.01, 0.02])
+    assert drawn[2] == ([10, 20], [0.01, 0.02])  # the whole phase, counted once and not 250 times
+    assert (tmp_path / "credit.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_data_sets_are_simulated_once_and_read_back(tmp_path, capsys):

@@ -59,7 +59,7 @@ def _of_tube(**changes: typing.Any) -> PathwiseConfig:
     return PathwiseConfig("dwcnt", defocus_A=75.0, doses=(1.0, 0.1), binning=3, **changes)
 
 
-_ONE_CRYSTAL = {"specimen": "mos2_crystal", "regions": 64, "learning_rate": 1e-3}
+_ONE_CRYSTAL: dict[str, typing.Any] = {"specimen": "mos2_crystal", "regions": 64, "learning_rate": 1e-3}
 """The papers' data have one rotation; an encoder for any rotation serves."""
 
 RECIPES: collections.abc.Mapping[str, Recipe] = {
