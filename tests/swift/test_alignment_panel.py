@@ -6,6 +6,7 @@ import collections.abc
 import dataclasses
 import pathlib
 import re
+import threading
 import time
 import typing
 
@@ -14,6 +15,7 @@ import pytest
 from nion.swift.model import DataItem, Graphics, Notification
 from nion.utils import Geometry
 from panel_tools import Opened, open_panel
+from quiet_clock import QuietClock
 from swift_context import Swift
 
 from adaptive_core.alignment.classical import Newton
@@ -364,17 +366,38 @@ def test_a_fault_is_told_and_the_shift_goes_back(
     aligning.trace()
 
 
+@pytest.fixture
+def held(aligning: Aligning, monkeypatch: pytest.MonkeyPatch) -> collections.abc.Iterator[None]:
+    """The frame after the first move does not end before the test does."""
+    frames = aligning.swift.simulator.camera.frames  # type: ignore[union-attr]
+    get, go_on = frames.get_frame_data, threading.Event()
+
+    def hold(*arguments: typing.Any) -> typing.Any:
+        if aligning.shift != (0.0, 0.0):
+            go_on.wait(60.0)
+        return get(*arguments)
+
+    monkeypatch.setattr(frames, "get_frame_data", hold)
+    yield
+    go_on.set()
+    aligning.swift.pump(lambda: aligning.swift.camera not in alignment_devices._exposing)
+
+
+@pytest.mark.usefixtures("held")
 def test_abort_puts_the_shift_back(aligning: Aligning) -> None:
     aligning.world("B", 3)
     aligning.model.start()
     aligning.swift.pump(lambda: aligning.shift != (0.0, 0.0))
+    clock = QuietClock()
     aligning.model.align_or_abort()
     aligning.finish()
+    assert clock.elapsed_s < 0.5
     assert aligning.outcome.reason is FinishReason.CANCELLED
     assert aligning.shift == (0.0, 0.0)
     assert "Aborted after" in aligning.model.session.status
 
 
+@pytest.mark.usefixtures("held")
 def test_closing_the_window_puts_the_shift_back(aligning: Aligning) -> None:
     aligning.world("B", 3)
     aligning.model.start()

@@ -27,7 +27,7 @@ class Interface:
             self.tasks.get()()
 
     def until(self, condition: collections.abc.Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline
             self.round()

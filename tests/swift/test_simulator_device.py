@@ -316,7 +316,7 @@ def test_swift_loads_the_plug_in_alone_and_beside_usim(tmp_path: pathlib.Path, w
         [sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=environment,
         cwd=pathlib.Path(__file__).parents[2],
     )

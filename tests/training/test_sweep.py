@@ -80,7 +80,7 @@ def test_a_killed_sweep_goes_on_from_the_checkpoints_of_its_cells(tmp_path):
     process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment)
     short, long = (sweep.cell_folder(tmp_path, {"steps": steps}) for steps in (2, 400))
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not ((short / sweep.RESULT).exists() and (long / "checkpoint").exists()):
             assert time.monotonic() < deadline
             assert process.poll() is None
