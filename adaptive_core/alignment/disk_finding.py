@@ -35,6 +35,8 @@ _COARSE_RADIUS_PX = 12.0
 _SATURATED_FRACTION = 0.05
 _CONTRAST_ERROR = 0.003
 """Error of the centre by a specimen's contrast, each axis, in disk radii (measured)."""
+_CONVINCING = 0.6
+"""Circles with at least this part of the largest support are convincing."""
 _SURROUNDINGS = 1.35
 """Outer radius of the ring around the disk with which it is compared, in disk radii."""
 
@@ -226,7 +228,7 @@ class _Coarse:
         far = np.hypot(y[:, None], x[None, :]) > max(window.reach_px, self.bins)
         return np.where(far, np.float32(-np.inf), response)
 
-    def candidates(self, window: TrackingWindow | None, count: int = 3) -> list[tuple[float, float]]:
+    def candidates(self, window: TrackingWindow | None, count: int = 7) -> list[tuple[float, float]]:
         """Positions (frame px) of the best rims that are at least half a radius apart."""
         response = self.restricted(self.correlate("rim"), window).copy()
         top = float(response.max())
@@ -242,10 +244,12 @@ class _Coarse:
 
     def counts(self, centre_px: tuple[float, float]) -> float:
         """Sum over the disk, above the background."""
-        y = np.arange(self.shape[0]) + 0.5 - centre_px[0] / self.bins
-        x = np.arange(self.shape[1]) + 0.5 - centre_px[1] / self.bins
+        middles = [c / self.bins - 0.5 for c in centre_px]
+        lows = [max(0, math.ceil(middle - self.radius)) for middle in middles]
+        part = self.image[tuple(slice(low, int(m + self.radius) + 1) for low, m in zip(lows, middles, strict=True))]
+        y, x = (np.arange(n) + low - m for n, low, m in zip(part.shape, lows, middles, strict=True))
         inside = np.hypot(y[:, None], x[None, :]) < self.radius
-        return float(np.maximum(self.image[inside].sum() * self.bins**2, 0.0))
+        return float(max(part[inside].sum() * self.bins**2, 0.0))
 
     def _spread(self) -> float:
         """Standard deviation of the disk correlation that the px's noise explains, from the differences of neighbours.
@@ -309,7 +313,7 @@ def _best_circle(
     disk_peak: tuple[float, float],
     window: TrackingWindow | None,
 ) -> Circle | None:
-    """The most convincing circle among the best rims and the best disk."""
+    """The brightest of the convincing circles among the best rims and the best disk."""
     fits: list[tuple[tuple[float, float], Circle]] = []
     for place in [*coarse.candidates(window), disk_peak]:
         if any(math.dist(place, start) < 0.1 * radius_px for start, _ in fits):
@@ -317,9 +321,15 @@ def _best_circle(
         circle = fit_circle(image, place, radius_px, hot_level=coarse.hot_level)
         if circle is not None and math.dist(circle.centre_px, place) < 0.25 * radius_px:
             fits.append((place, circle))
-    best = max((circle for _, circle in fits), key=lambda circle: circle.support, default=None)
-    if best is None:
+    if not fits:
         return None
+    circles = [circle for _, circle in fits]
+    # The rims of diffracted disks are as sharp as the direct beam's, or sharper, but it has the most electrons.
+    convincing = _CONVINCING * max(circle.support for circle in circles)
+    best = max(
+        (circle for circle in circles if circle.support >= convincing),
+        key=lambda circle: coarse.counts(circle.centre_px) if len(circles) > 1 else 0.0,
+    )
     refined = refine_circle(image, best, coarse.hot_level)
     # The contrast of a specimen moves the rim more than its scatter tells.
     return refined or dataclasses.replace(best, sigma_px=math.hypot(best.sigma_px, _CONTRAST_ERROR * radius_px))

@@ -215,6 +215,9 @@ class AlignmentEpisode(collections.abc.Iterator[AlignmentStep]):
 _GROWTH = 1.1
 _FRAMES_TO_LEARN = 5
 """While it learns how the disk moves, a policy may have to move it away from the target."""
+_NEAR = 12
+"""Once the disk has been centred, errors that grow within this many tolerances of the target are a drift that the
+policy is catching up with, and no reason to stop."""
 _LOST_FRAMES = 2
 
 
@@ -327,6 +330,8 @@ class _Loop:
             return
         margin = self._settings.tolerance_px + 3 * min(sigma_px, 10.0)
         first, second, third = self._distances[-3:]
+        if self.has_settled and third < _NEAR * self._settings.tolerance_px:
+            return
         if second > max(_GROWTH * first, first + margin) and third > max(_GROWTH * second, second + margin):
             raise AlignmentError(
                 f"The disk moved away from the target twice in a row: {first:.1f}, {second:.1f}, {third:.1f} px."

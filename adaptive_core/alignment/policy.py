@@ -7,6 +7,7 @@ disk by about 512 px (within a factor of 2 or 3, any rotation and mirror), so th
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 import numpy as np
@@ -89,23 +90,27 @@ class TwoInARow:
         return settled
 
 
-DOUBT_LIMIT = 0.46
-DOUBT_GROWTH = 0.04
-PATIENCE = 10
-LARGEST_DOUBT = 0.85
-"""A learned policy that says how sure it is stops when it expects an rms distance within this part of the tolerance;
-after ``PATIENCE`` frames it is content with ``DOUBT_GROWTH`` more a frame: a bad instrument gets no better."""
-EARLY_FRAMES, EARLY_DOUBT = 5, 0.34
-"""An instrument that is found so soon is a good one, on which another frame makes the disk better centred."""
-SEEN = 0.75
+MISS_LIMIT = 0.0025
+MISS_GROWTH = 1.6
+PATIENCE = 7
+LARGEST_MISS = 0.3
+"""A learned policy that says how sure it is stops when a miss of the tolerance is at most so probable; after
+``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better."""
+EARLY_FRAMES, EARLY_DOUBT = 5, 0.33
+"""An instrument that is found so soon is a good one, on which another frame makes the disk better centred: largest
+expected rms distance, in tolerances."""
+SEEN = 0.7
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
+
+
+def miss_limit(frames: int) -> float:
+    """Largest chance of a miss with which a policy stops after this number of frames."""
+    return min(MISS_LIMIT * MISS_GROWTH ** max(0, frames - PATIENCE), LARGEST_MISS)
 
 
 def doubt_limit(frames: int) -> float:
     """Largest expected rms distance, in tolerances, with which a policy stops after this number of frames."""
-    if frames <= EARLY_FRAMES:
-        return EARLY_DOUBT
-    return min(DOUBT_LIMIT + DOUBT_GROWTH * max(0, frames - PATIENCE), LARGEST_DOUBT)
+    return EARLY_DOUBT if frames <= EARLY_FRAMES else math.inf
 
 
 class OnnxAlignmentPolicy:
@@ -141,6 +146,7 @@ class _OnnxRun:
             "sigma_px": np.array([[sight.sigma_px]], dtype=np.float32),
             "limits_px": np.asarray(sight.limits_px, dtype=np.float32)[None],
             "known_jacobian": self._known,
+            "tolerance_px": np.array([[self._tolerance]], dtype=np.float32),
         }
         if self._state is not None:
             inputs["state"] = self._state
@@ -154,10 +160,11 @@ class _OnnxRun:
         measured = np.asarray(sight.error_px, dtype=np.float64)
         error = outputs["estimate_px"][0].astype(np.float64) if "estimate_px" in outputs else measured
         settled = self._two_in_a_row(measured)
-        if "doubt_px" in outputs:
+        if "miss_chance" in outputs:
             # The last frame must show a centred disk, as far as it can be measured; expecting one is not enough.
             seen = float(np.hypot(*measured)) < SEEN * self._tolerance + sight.sigma_px
-            settled = seen and float(outputs["doubt_px"][0, 0]) < doubt_limit(self._frames) * self._tolerance
+            doubt, miss = (float(outputs[name][0, 0]) for name in ("doubt_px", "miss_chance"))
+            settled = seen and doubt < doubt_limit(self._frames) * self._tolerance and miss < miss_limit(self._frames)
         jacobian = None
         if "jacobian" in outputs and (self._frames > 1 or self._known.any()):
             jacobian = outputs["jacobian"][0].astype(np.float64).reshape(2, 2)

@@ -173,7 +173,7 @@ def test_the_exported_model_equals_the_trained_one(family: str, tmp_path) -> Non
         decision = run.decide(sight(shown[0], 0.2))
         with torch.no_grad():
             error = torch.tensor(shown, dtype=torch.float32)
-            answer = policy(error, torch.tensor([[0.2]]), limits, torch.zeros(1, 4), state)
+            answer = policy(error, torch.tensor([[0.2]]), limits, torch.zeros(1, 4), torch.ones(1, 1), state)
         state = answer.state
         np.testing.assert_allclose(decision.move, answer.move[0].numpy(), atol=1e-3)
         np.testing.assert_allclose(decision.error_px, answer.estimate_px[0].numpy(), atol=0.05)
@@ -214,7 +214,7 @@ def test_a_policy_keeps_the_disk_centred_for_long() -> None:
             stuck = 100 <= frame < 115
             dead = dead if stuck else shown
             error = dead + 0.1 * torch.randn(32, 2, generator=generator)
-            answer = policy(error, torch.full((32, 1), 0.1), limits, torch.zeros(32, 4), state)
+            answer = policy(error, torch.full((32, 1), 0.1), limits, torch.zeros(32, 4), torch.ones(32, 1), state)
             assert torch.isfinite(answer.state).all(), frame
             state = answer.state
             shown = worlds.step(0 * answer.move if stuck else answer.move, TorchNoise.draw(32, generator))

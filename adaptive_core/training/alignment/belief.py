@@ -88,8 +88,11 @@ class Answer:
         state: (n, STATE_SIZE).
         estimate_px: (n, 2), where the disk is now, from all frames.
         doubt_px: (n, 1), expected root-mean-square distance to the target after the move.
+        miss_chance: (n, 1), bound on the chance that this distance is beyond the tolerance.
         jacobian: (n, 4), px a unit, row by row.
         log_evidence: (n,), log density of this frame's measurement given the earlier ones.
+        weight, ahead_px, variance_px2: (n, K), (n, K, 2) and (n, K), where the filters see the disk after the move: a
+            mixture of circular Gaussians, the variance of both axes together.
     """
 
     move: Tensor
@@ -98,6 +101,10 @@ class Answer:
     doubt_px: Tensor
     jacobian: Tensor
     log_evidence: Tensor
+    miss_chance: Tensor
+    weight: Tensor
+    ahead_px: Tensor
+    variance_px2: Tensor
 
 
 def _log(x: float) -> nn.Parameter:
@@ -123,7 +130,8 @@ def each_kind(logs: Tensor) -> Tensor:
 
 class BeliefPolicy(nn.Module):
     """Shapes: ``error_px`` (n, 2), ``sigma_px`` (n, 1), ``limits_px`` (n, 4) = lowest (y, x), highest (y, x) from the
-    target, ``known_jacobian`` (n, 4), zeros when it is not known; ``state`` (n, STATE_SIZE), zeros at the start."""
+    target, ``known_jacobian`` (n, 4), zeros when it is not known; ``tolerance_px`` (n, 1); ``state`` (n, STATE_SIZE),
+    zeros at the start."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +172,13 @@ class BeliefPolicy(nn.Module):
         return Gaussian(OFFSET @ error_px + FROM_JACOBIAN @ known_jacobian, diagonal * torch.eye(ROWS))
 
     def forward(
-        self, error_px: Tensor, sigma_px: Tensor, limits_px: Tensor, known_jacobian: Tensor, state: Tensor
+        self,
+        error_px: Tensor,
+        sigma_px: Tensor,
+        limits_px: Tensor,
+        known_jacobian: Tensor,
+        tolerance_px: Tensor,
+        state: Tensor,
     ) -> Answer:
         # Four axes from here on: worlds, hypotheses, and the rows and columns of vectors and matrices.
         error = error_px[:, None, :, None]
@@ -284,8 +298,12 @@ class BeliefPolicy(nn.Module):
         belief = belief.widened(walk).at(move)
         engaged = torch.cat([engaged_next, engaged], -1) - move
         ahead = regressor(_NOW, engaged[..., :1] - creeps * moved, jacobian @ moved, jacobian @ side_next / gain)
-        squared = belief.position(ahead).square().sum(-2, keepdim=True) + belief.variance(ahead).clamp_min(0.0)
-        doubt = (weight * squared).sum(1).sqrt()
+        position, variance = belief.position(ahead), belief.variance(ahead).clamp_min(1e-6)
+        doubt = (weight * (position.square().sum(-2, keepdim=True) + variance)).sum(1).sqrt()
+        # Of a circular Gaussian the part beyond r is at most exp(-(r - |mean|)^2 / variance), and just that for a mean
+        # of zero (a bound on Marcum's Q: Simon & Alouini, IEEE Trans. Commun. 48 (2000) 359).
+        inside = torch.relu(tolerance_px[:, None, :, None] - length(position))
+        miss_chance = (weight * torch.exp(-inside.square() / variance)).sum(1)
         chosen = (kinds * choice[:, :, None]).reshape(-1, HYPOTHESES, 1, 1)
         best = (chosen * jacobian).sum(1) / (chosen.sum(1) + 1e-9)
         new = [
@@ -299,7 +317,16 @@ class BeliefPolicy(nn.Module):
         own = torch.cat([part.flatten(2) for part in new], -1).flatten(1)
         packed = torch.cat([hidden, frames + 1, stale_count.flatten(1), own], -1)
         return Answer(
-            move.flatten(1), packed, estimate.flatten(1), doubt.flatten(1), best.flatten(1), log_evidence.flatten()
+            move.flatten(1),
+            packed,
+            estimate.flatten(1),
+            doubt.flatten(1),
+            best.flatten(1),
+            log_evidence.flatten(),
+            miss_chance.flatten(1),
+            weight.flatten(1),
+            position.flatten(2),
+            variance.flatten(1),
         )
 
     def _control_offset(self) -> Tensor:

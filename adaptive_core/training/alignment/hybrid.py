@@ -3,8 +3,9 @@
     adaptive-scan train alignment --config hybrid
 
 No reward is designed and no microscope is needed: the loss is the logarithm of the true distance, which the simulator
-knows, plus a penalty for the edge of the screen, less the likelihood of what was measured, so that the policy's doubt
-is honest. World C is never trained on.
+knows, plus a penalty for the edge of the screen and the cost of an alignment that stops when the policy is sure, less
+the likelihood of what was measured and of where the disk really went, so that the policy's doubt is honest. World C is
+never trained on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import collections.abc
 import dataclasses
 import json
 import logging
+import math
 import pathlib
 import typing
 
@@ -21,17 +23,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from adaptive_core.alignment.policy import MISS_LIMIT, SEEN
 from adaptive_core.model_card import ModelCard
 from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, ShiftWorlds, draw_worlds
-from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
+from adaptive_core.training.alignment.belief import STATE_SIZE, Answer, BeliefPolicy
 from adaptive_core.training.alignment.export import export_policy
 from adaptive_core.training.alignment.torch_world import TorchNoise, TorchWorldState
-from adaptive_core.training.alignment.trials import run_trials, score
+from adaptive_core.training.alignment.trials import MOST_FRAMES, SUCCESS_PX, run_trials, score
 from adaptive_core.training.loop import Schedule, cosine, fit
 from adaptive_core.training.runs import RunFolder
 
 MODEL_NAME = "alignment_hybrid.onnx"
 _VALIDATION_SEED = 10**6
+_SOFT_MISS_PX, _SOFT_SEEN_PX, _SOFT_LOG_CHANCE = 0.08, 0.08, 0.5
+"""Widths of the soft edges of a miss and of the stop rule, through which gradients pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +53,9 @@ class HybridConfig:
         floor_px: distances below this are as good as zero.
         miss_px, miss_weight: a distance beyond ``miss_px`` after six frames costs this much a px.
         edge, edge_weight: a position beyond this part of the half screen costs this much a half screen.
-        evidence_weight: of the log density of the measurements.
+        evidence_weight: of the log density of the measurements, and of the true positions after the moves.
+        stop_weight: of the cost of an alignment in frames.
+        miss_frames, square_frames: what a stop beyond the tolerance, and a square px at the stop, cost in frames.
         sigma_error: the disk finder's own estimate of its noise is wrong by this factor (standard deviation of the
             log).
         known_share: part of the worlds whose Jacobian is known up to ``known_error``, as from an earlier alignment.
@@ -68,10 +75,13 @@ class HybridConfig:
     edge: float = 0.88
     edge_weight: float = 24.0
     evidence_weight: float = 0.2
+    stop_weight: float = 1.0
+    miss_frames: float = 60.0
+    square_frames: float = 10.0
     sigma_error: float = 0.2
     known_share: float = 0.1
     known_error: float = 0.05
-    average: float = 0.99
+    average: float = 0.995
     validation: int = 400
     seed: int = 0
 
@@ -135,22 +145,46 @@ def _loss(
     belief = torch.zeros(count, STATE_SIZE)
     limits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(count, 1) * HALF_SCREEN_PX
     known = _known_jacobians(state.jacobian, config, generator)
+    tolerance = torch.full((count, 1), SUCCESS_PX)
     shown = state.true_px
-    loss = torch.zeros(count)
+    loss, going = torch.zeros(count), torch.ones(count)
     for frame in range(config.frames):
         error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
         sigma = state.centre_px * torch.exp(config.sigma_error * torch.randn(count, 1, generator=generator))
-        answer = policy(error, sigma, limits, known, belief)
+        answer = policy(error, sigma, limits, known, tolerance, belief)
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance2 = state.true_px.square().sum(-1).clamp_max(9e6)
         loss = loss + torch.log((distance2 + config.floor_px**2).sqrt() / config.floor_px)
         beyond = torch.relu(state.true_px.abs() / HALF_SCREEN_PX - config.edge).clamp_max(2.0).sum(-1)
-        loss = loss + config.edge_weight * beyond - config.evidence_weight * answer.log_evidence.clamp_min(-15.0)
+        likelihood = answer.log_evidence.clamp_min(-15.0) + _log_density(answer, state.true_px).clamp_min(-15.0)
+        loss = loss + config.edge_weight * beyond - config.evidence_weight * likelihood
+        stops = going * _stop_chance(answer, error, sigma)
+        misses = torch.sigmoid(((distance2 + 1e-6).sqrt() - SUCCESS_PX) / _SOFT_MISS_PX)
+        loss = loss + config.stop_weight * (
+            going + stops * (config.miss_frames * misses + config.square_frames * distance2.clamp_max(4.0))
+        )
+        going = going - stops
         if frame >= 5:
             miss = torch.relu((distance2 + 1e-6).sqrt() - config.miss_px).clamp_max(2.0)
             loss = loss + config.miss_weight * miss
+    # Who has not stopped by now takes all the frames that there are.
+    loss = loss + config.stop_weight * (MOST_FRAMES - config.frames) * going
     return torch.where(torch.isfinite(loss), loss, torch.zeros_like(loss)).mean() / config.frames
+
+
+def _log_density(answer: Answer, true_px: torch.Tensor) -> torch.Tensor:
+    """Log density (n,), 1/px^2, of the mixture that the policy expects where the disk went."""
+    square = (true_px[:, None] - answer.ahead_px).square().sum(-1)
+    each = torch.log(answer.weight + 1e-12) - square / answer.variance_px2 - torch.log(math.pi * answer.variance_px2)
+    return torch.logsumexp(each, -1)
+
+
+def _stop_chance(answer: Answer, error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """(n,), the stop rule with soft edges: the frame shows the disk inside, and a miss is improbable."""
+    room = SEEN * SUCCESS_PX + sigma[:, 0] - (error.square().sum(-1) + 1e-6).sqrt()
+    sure = math.log(MISS_LIMIT) - torch.log(answer.miss_chance[:, 0] + 1e-6)
+    return torch.sigmoid(room / _SOFT_SEEN_PX) * torch.sigmoid(sure / _SOFT_LOG_CHANCE)
 
 
 def _mixed_worlds(config: HybridConfig, rng: np.random.Generator) -> ShiftWorlds:
@@ -181,11 +215,13 @@ class ExportedPolicy(nn.Module):
         sigma_px: torch.Tensor,
         limits_px: torch.Tensor,
         known_jacobian: torch.Tensor,
+        tolerance_px: torch.Tensor,
         state: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """move, estimate_px, doubt_px, jacobian, state_out."""
-        answer = self.policy(error_px, sigma_px, limits_px, known_jacobian, state)
-        return answer.move, answer.estimate_px, answer.doubt_px, answer.jacobian, answer.state
+        """move, estimate_px, doubt_px, miss_chance, jacobian, state_out."""
+        answer = self.policy(error_px, sigma_px, limits_px, known_jacobian, tolerance_px, state)
+        doubts = answer.doubt_px, answer.miss_chance
+        return answer.move, answer.estimate_px, *doubts, answer.jacobian, answer.state
 
 
 def write_model(
@@ -202,7 +238,7 @@ def write_model(
             "Learns how the shift moves the disk while it centres it: a bank of filters over rotation, mirror, gain, "
             "backlash, creep, drift and stale frames, its weights trained through the simulator. Needs no calibration."
         ),
-        observes=("sigma_px", "limits_px", "known_jacobian"),
+        observes=("sigma_px", "limits_px", "known_jacobian", "tolerance_px"),
         trained_on="Simulated worlds A and B (adaptive_core.simulation.shift_world); never on C",
         training=training,
         scores=scores,
@@ -212,14 +248,15 @@ def write_model(
             "Haarnoja et al. (2016), Backprop KF, https://arxiv.org/abs/1605.07148",
         ),
     )
-    inputs = ["error_px", "sigma_px", "limits_px", "known_jacobian", "state"]
-    outputs = ["move", "estimate_px", "doubt_px", "jacobian", "state_out"]
+    inputs = ["error_px", "sigma_px", "limits_px", "known_jacobian", "tolerance_px", "state"]
+    outputs = ["move", "estimate_px", "doubt_px", "miss_chance", "jacobian", "state_out"]
     half = HALF_SCREEN_PX
     example = (
         torch.tensor([[100.0, -50.0]]),
         torch.tensor([[0.1]]),
         torch.tensor([[-half, -half, half, half]]),
         torch.zeros(1, 4),
+        torch.ones(1, 1),
         torch.zeros(1, STATE_SIZE),
     )
     export_policy(ExportedPolicy(policy).eval(), example, inputs, outputs, card, path)

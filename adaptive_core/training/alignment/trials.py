@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adaptive_core.alignment.policy import SEEN, doubt_limit
+from adaptive_core.alignment.policy import SEEN, doubt_limit, miss_limit
 from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, draw_worlds
 from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
 from adaptive_core.training.alignment.torch_world import TorchNoise, TorchWorldState
@@ -26,6 +25,7 @@ class Trials:
         seen: distance that the frame shows.
         sigma: its uncertainty, each axis.
         doubt: distance that the policy expects after the move that it makes then.
+        miss: bound on the chance that it is beyond the tolerance.
         distance: true distance after that move.
         on_screen: whether the disk has never left the screen by then.
     """
@@ -33,6 +33,7 @@ class Trials:
     seen: Tensor
     sigma: Tensor
     doubt: Tensor
+    miss: Tensor
     distance: Tensor
     on_screen: Tensor
 
@@ -44,24 +45,27 @@ def run_trials(policy: BeliefPolicy, family: str, count: int, seed: int) -> Tria
     generator = torch.Generator().manual_seed(seed)
     state, belief = TorchWorldState(worlds), torch.zeros(count, STATE_SIZE)
     limits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(count, 1) * HALF_SCREEN_PX
+    tolerance = torch.full((count, 1), SUCCESS_PX)
     shown, rows = state.true_px, []
     for _ in range(MOST_FRAMES):
         error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
-        answer = policy(error, state.centre_px, limits, torch.zeros(count, 4), belief)
+        answer = policy(error, state.centre_px, limits, torch.zeros(count, 4), tolerance, belief)
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance = state.true_px.norm(dim=-1)
-        rows.append((error.norm(dim=-1), state.centre_px[:, 0], answer.doubt_px[:, 0], distance, state.on_screen))
+        says = answer.doubt_px[:, 0], answer.miss_chance[:, 0]
+        rows.append((error.norm(dim=-1), state.centre_px[:, 0], *says, distance, state.on_screen))
     return Trials(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def score(
-    trials: Trials, limit: collections.abc.Callable[[int], float] = doubt_limit, seen: float = SEEN
-) -> dict[str, float]:
-    """What the benchmark (:mod:`adaptive_core.alignment.benchmark`) would say with this stop rule: ``frames_mean``,
-    ``frames_p95``, ``missed``, a fraction, and ``rms_px``."""
-    limits = torch.tensor([limit(frame + 1) for frame in range(MOST_FRAMES)])[:, None]
-    stops = (trials.seen < seen * SUCCESS_PX + trials.sigma) & (trials.doubt < limits * SUCCESS_PX)
+def score(trials: Trials) -> dict[str, float]:
+    """What the benchmark (:mod:`adaptive_core.alignment.benchmark`) would say with the policies' stop rule:
+    ``frames_mean``, ``frames_p95``, ``missed``, a fraction, and ``rms_px``."""
+    doubts, misses = (
+        torch.tensor([limit(frame + 1) for frame in range(MOST_FRAMES)])[:, None] for limit in (doubt_limit, miss_limit)
+    )
+    stops = trials.seen < SEEN * SUCCESS_PX + trials.sigma
+    stops &= (trials.doubt < doubts * SUCCESS_PX) & (trials.miss < misses)
     stopped, first = stops.any(0), stops.to(torch.int64).argmax(0)
     each = torch.arange(stops.shape[1])
     distance = trials.distance[first, each]
