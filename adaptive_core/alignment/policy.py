@@ -7,7 +7,6 @@ disk by about 512 px (within a factor of 2 or 3, any rotation and mirror), so th
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 
 import numpy as np
@@ -90,15 +89,12 @@ class TwoInARow:
         return settled
 
 
-MISS_LIMIT = 0.0025
-MISS_GROWTH = 1.6
+MISS_LIMIT = 0.0015
+MISS_GROWTH = 1.7
 PATIENCE = 7
 LARGEST_MISS = 0.3
 """A learned policy that says how sure it is stops when a miss of the tolerance is at most so probable; after
 ``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better."""
-EARLY_FRAMES, EARLY_DOUBT = 5, 0.33
-"""An instrument that is found so soon is a good one, on which another frame makes the disk better centred: largest
-expected rms distance, in tolerances."""
 SEEN = 0.7
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
@@ -106,11 +102,6 @@ SEEN = 0.7
 def miss_limit(frames: int) -> float:
     """Largest chance of a miss with which a policy stops after this number of frames."""
     return min(MISS_LIMIT * MISS_GROWTH ** max(0, frames - PATIENCE), LARGEST_MISS)
-
-
-def doubt_limit(frames: int) -> float:
-    """Largest expected rms distance, in tolerances, with which a policy stops after this number of frames."""
-    return EARLY_DOUBT if frames <= EARLY_FRAMES else math.inf
 
 
 class OnnxAlignmentPolicy:
@@ -163,8 +154,7 @@ class _OnnxRun:
         if "miss_chance" in outputs:
             # The last frame must show a centred disk, as far as it can be measured; expecting one is not enough.
             seen = float(np.hypot(*measured)) < SEEN * self._tolerance + sight.sigma_px
-            doubt, miss = (float(outputs[name][0, 0]) for name in ("doubt_px", "miss_chance"))
-            settled = seen and doubt < doubt_limit(self._frames) * self._tolerance and miss < miss_limit(self._frames)
+            settled = seen and float(outputs["miss_chance"][0, 0]) < miss_limit(self._frames)
         jacobian = None
         if "jacobian" in outputs and (self._frames > 1 or self._known.any()):
             jacobian = outputs["jacobian"][0].astype(np.float64).reshape(2, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptive_core.alignment.policy import SEEN, doubt_limit, miss_limit
+from adaptive_core.alignment.policy import SEEN, miss_limit
 from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, draw_worlds
 from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
 from adaptive_core.training.alignment.torch_world import TorchNoise, TorchWorldState
@@ -24,15 +24,13 @@ class Trials:
     Attributes:
         seen: distance that the frame shows.
         sigma: its uncertainty, each axis.
-        doubt: distance that the policy expects after the move that it makes then.
-        miss: bound on the chance that it is beyond the tolerance.
+        miss: bound on the chance that the move that the policy makes then leaves the disk outside of the tolerance.
         distance: true distance after that move.
         on_screen: whether the disk has never left the screen by then.
     """
 
     seen: Tensor
     sigma: Tensor
-    doubt: Tensor
     miss: Tensor
     distance: Tensor
     on_screen: Tensor
@@ -53,19 +51,15 @@ def run_trials(policy: BeliefPolicy, family: str, count: int, seed: int) -> Tria
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance = state.true_px.norm(dim=-1)
-        says = answer.doubt_px[:, 0], answer.miss_chance[:, 0]
-        rows.append((error.norm(dim=-1), state.centre_px[:, 0], *says, distance, state.on_screen))
+        rows.append((error.norm(dim=-1), state.centre_px[:, 0], answer.miss_chance[:, 0], distance, state.on_screen))
     return Trials(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
 def score(trials: Trials) -> dict[str, float]:
     """What the benchmark (:mod:`adaptive_core.alignment.benchmark`) would say with the policies' stop rule:
     ``frames_mean``, ``frames_p95``, ``missed``, a fraction, and ``rms_px``."""
-    doubts, misses = (
-        torch.tensor([limit(frame + 1) for frame in range(MOST_FRAMES)])[:, None] for limit in (doubt_limit, miss_limit)
-    )
-    stops = trials.seen < SEEN * SUCCESS_PX + trials.sigma
-    stops &= (trials.doubt < doubts * SUCCESS_PX) & (trials.miss < misses)
+    limits = torch.tensor([miss_limit(frame + 1) for frame in range(MOST_FRAMES)])[:, None]
+    stops = (trials.seen < SEEN * SUCCESS_PX + trials.sigma) & (trials.miss < limits)
     stopped, first = stops.any(0), stops.to(torch.int64).argmax(0)
     each = torch.arange(stops.shape[1])
     distance = trials.distance[first, each]
