@@ -67,8 +67,9 @@ def test_the_whole_budget_is_spent_inside_on_different_pixels_and_the_seed_repea
 def test_one_completion_decides_on_the_last_fifth_whatever_the_size():
     generator = DistanceGenerator()
     scanned(generator, size_px=(192, 192))
-    # The first look, the one completion that is looked at, and the one at the end.
-    assert generator.seen == [1300, 1603]
+    # The one completion that is looked at, and the one at the end; what follows calibrates that.
+    assert generator.seen[:2] == [1300, 1603]
+    assert max(generator.seen[2:]) < 1300
 
 
 def test_an_even_error_gives_an_even_pattern_and_an_uneven_one_sends_the_probes_there():
@@ -93,7 +94,7 @@ def test_a_continued_scan_is_refined_in_growing_steps():
     generator = DistanceGenerator()
     second = scanned(generator, budget=Budget(segments=12), scan=first.scan)
     assert second.scan.probes == 240
-    assert generator.seen == [100, 140, 180, 240]
+    assert generator.seen[:4] == [100, 140, 180, 240]
 
 
 def test_it_needs_a_predicted_error():
