@@ -413,13 +413,15 @@ def test_what_is_typed_is_checked(ptychography: Ptychography, name: str, text: s
 def test_usim(swift_usim: Swift, tmp_path: pathlib.Path) -> None:
     swift = swift_usim
     swift.controller.SetVal("S_VOA", 1.0)
-    swift.controller.SetVal("C10", 0.0)
     set_up(swift, fov_nm=4.0, exposure_ms=10.0)
     opened = open_panel(swift, tmp_path)
     ptychography = Ptychography(swift, opened)
     swift.pump(lambda: ptychography.model.models.menu.policies)
     try:
+        assert abs(swift.controller.GetVal("C10")) > 1e-7
         ptychography.scan(positions=6, subsequences=2)
+        assert "go nearer to focus" in ptychography.status
+        ptychography.scan(positions=6, subsequences=2, defocus_nm=0.0)
         assert ptychography.outcome.reason is FinishReason.COMPLETED, ptychography.status
         assert ptychography.outcome.file is not None
         assert opened.titles() == [AMPLITUDE, PHASE, POSITIONS]
