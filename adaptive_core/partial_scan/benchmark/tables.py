@@ -14,8 +14,9 @@ import numpy as np
 
 from adaptive_core.partial_scan.benchmark.bench import Result, Settings, Task
 from adaptive_core.partial_scan.benchmark.classical import BIHARMONIC
-from adaptive_core.partial_scan.benchmark.rivals import FULL_RASTER, Rival, is_static, static_positions
+from adaptive_core.partial_scan.benchmark.rivals import Rival, is_static, static_positions
 from adaptive_core.partial_scan.benchmark.scan import jumps, mean_of, plan_for
+from adaptive_core.partial_scan.static_policy import FULL_RASTER
 from adaptive_core.partial_scan.truths import Crop
 from adaptive_core.scan_path import FloatArray
 from adaptive_core.static_path import DEFAULT_SPACING_PX
