@@ -14,6 +14,8 @@ GRAPHIC_ID = "adaptive_scan_position"
 MOST_GRAPHICS = 50
 """Swift takes a millisecond or two for each graphic that changes; dots in the picture show what is older."""
 _AT_ONCE = 5
+_CROSS_PX = 8
+"""Half the size of a cross on the screen, so that those of 250 positions do not touch."""
 
 
 class PositionGraphics:
@@ -47,6 +49,7 @@ class PositionGraphics:
         graphic.graphic_id = GRAPHIC_ID
         graphic.position = typing.cast(typing.Any, place)
         graphic.stroke_color = self._colour
+        graphic.cross_hair_size = _CROSS_PX
         graphic.is_position_locked = graphic.is_shape_locked = True
         self._display_item.add_graphic(graphic)
         self._graphics.append(graphic)
