@@ -177,7 +177,7 @@ class ResultItems:
                 continue
             item, shown = self._earlier.get(role), self._latest.get(role)
             if item is None or item._closed:
-                unknown = np.full(setup.size_px, np.nan if role == MEASURED else 0.0, dtype=np.float32)
+                unknown = np.full(setup.size_px, np.nan, dtype=np.float32)
                 first = self._xdata(unknown, {}, is_brief=True) if shown is None else shown
                 item = add_item(model, f"{item_title(role)}{suffix}", first)
                 if role == UNCERTAINTY:
