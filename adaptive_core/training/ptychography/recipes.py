@@ -59,9 +59,6 @@ def _of_tube(**changes: typing.Any) -> PathwiseConfig:
     return PathwiseConfig("dwcnt", defocus_A=75.0, doses=(1.0, 0.1), binning=3, **changes)
 
 
-_ONE_CRYSTAL: dict[str, typing.Any] = {"specimen": "mos2_crystal", "regions": 64, "learning_rate": 1e-3}
-"""The papers' data have one rotation; an encoder for any rotation serves."""
-
 RECIPES: collections.abc.Mapping[str, Recipe] = {
     "autoencoder": Recipe(AutoencoderConfig(), "Encoder for MoS2", "Compresses live images of MoS2."),
     "autoencoder-dwcnt": Recipe(
@@ -106,14 +103,8 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
     "paper-small": _of_paper("Schloz 2023, small", minutes=9.0),
     "paper-small-2022": _of_paper("Schloz 2022, small", minutes=9.0, first="halton"),
     "shared-reward": _of_paper("Schloz 2023, small, undivided reward", scored_regions=0, minutes=4.0, credit="shared"),
-    "paper-crystal": _of_paper("Schloz 2023, small, one crystal", scored_regions=0, minutes=5.0, **_ONE_CRYSTAL),
-    "shared-reward-crystal": _of_paper(
-        "Schloz 2023, small, one crystal, undivided reward",
-        scored_regions=0,
-        minutes=5.0,
-        credit="shared",
-        **_ONE_CRYSTAL,
-    ),
+    # The papers' data have one rotation; an encoder for any rotation serves.
+    "paper-crystal": _of_paper("Schloz 2023, small, one crystal", minutes=9.0, specimen="mos2_crystal", regions=64),
     "paper": _of_paper(
         "Schloz 2023, paper size",
         encoder="autoencoder-paper",

@@ -152,7 +152,8 @@ def rewards(world: World, episode: Episode, config: ReinforceConfig) -> Tensor:
             potentials = world.rop(episode.patterns, ROP_STEP)
         else:
             potentials = world.reconstruct(episode.patterns, 3)
-        phases = world.images(potentials, 96)[:, 0].cpu().numpy()
+        # A descent that diverged, as it does where probes coincide, shows nothing.
+        phases = torch.nan_to_num(world.images(potentials, 96)[:, 0], 0.0, 0.0, 0.0).cpu().numpy()
     positions = episode.actions.flatten(1, 2).cpu().numpy()
     divide = CREDITS[config.credit]
     each = [divide(place, phase) for place, phase in zip(positions, phases, strict=True)]
