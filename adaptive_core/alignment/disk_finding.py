@@ -70,6 +70,7 @@ class DiskMeasurement:
         sigma_px: expected standard deviation of the centre, each axis; infinite without a beam.
         score: height of the correlation's peak in standard deviations of its background.
         counts: above the background, in the disk.
+        bias_px: the part of ``sigma_px`` that the specimen's contrast makes, alike in every frame.
     """
 
     state: DiskState
@@ -78,6 +79,7 @@ class DiskMeasurement:
     sigma_px: float
     score: float
     counts: float
+    bias_px: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,22 +129,23 @@ def find_disk(
     counts = coarse.counts(disk_peak)
     low_dose = counts < RIM_ELECTRONS
     circle: Circle | None = None
+    bias = 0.0
     if method is Method.CENTRE_OF_MASS:
         centre, sigma = _centre_of_mass(image), radius_px / math.sqrt(max(counts, 1.0))
     else:
         # Measured: the noise of the correlation's summit with nothing but Poisson noise.
         centre, sigma = disk_peak, 0.33 * radius_px / math.sqrt(max(counts, 1.0)) + 0.001 * radius_px
         if method is Method.RIM or (method is Method.AUTO and not low_dose):
-            circle = _best_circle(image, coarse, radius_px, disk_peak, window)
+            circle, bias = _best_circle(image, coarse, radius_px, disk_peak, window)
     if circle is not None:
-        centre, sigma = circle.centre_px, circle.sigma_px
+        centre, sigma = circle.centre_px, math.hypot(circle.sigma_px, bias)
     state = DiskState.FOUND
     if _is_saturated(image, centre, radius_px, saturation):
         state = DiskState.SATURATED
     elif any(c < radius_px - 1 or c > size - radius_px + 1 for c, size in zip(centre, image.shape, strict=True)):
         state = DiskState.CUT_OFF
     found_radius = radius_px if circle is None else circle.radius_px
-    return DiskMeasurement(state, centre, found_radius, sigma, score, counts)
+    return DiskMeasurement(state, centre, found_radius, sigma, score, counts, bias)
 
 
 def estimate_radius(frame: ImageArray, smallest_px: float = 6.0, largest_px: float | None = None) -> float:
@@ -312,8 +315,8 @@ def _best_circle(
     radius_px: float,
     disk_peak: tuple[float, float],
     window: TrackingWindow | None,
-) -> Circle | None:
-    """The brightest of the convincing circles among the best rims and the best disk."""
+) -> tuple[Circle | None, float]:
+    """The brightest of the convincing circles among the best rims and the best disk, and its ``bias_px``."""
     fits: list[tuple[tuple[float, float], Circle]] = []
     for place in [*coarse.candidates(window), disk_peak]:
         if any(math.dist(place, start) < 0.1 * radius_px for start, _ in fits):
@@ -322,7 +325,7 @@ def _best_circle(
         if circle is not None and math.dist(circle.centre_px, place) < 0.25 * radius_px:
             fits.append((place, circle))
     if not fits:
-        return None
+        return None, 0.0
     circles = [circle for _, circle in fits]
     # The rims of diffracted disks are as sharp as the direct beam's, or sharper, but it has the most electrons.
     convincing = _CONVINCING * max(circle.support for circle in circles)
@@ -332,7 +335,7 @@ def _best_circle(
     )
     refined = refine_circle(image, best, coarse.hot_level)
     # The contrast of a specimen moves the rim more than its scatter tells.
-    return refined or dataclasses.replace(best, sigma_px=math.hypot(best.sigma_px, _CONTRAST_ERROR * radius_px))
+    return (best, _CONTRAST_ERROR * radius_px) if refined is None else (refined, 0.0)
 
 
 def _centre_of_mass(image: ImageArray) -> tuple[float, float]:

@@ -278,6 +278,7 @@ class _Loop:
             error * self._scale,
             disk.sigma_px * self._scale,
             np.concatenate([-target, shape - target]) * self._scale,
+            disk.bias_px * self._scale,
         )
         decision = self._decide(sight)
         move = decision.move * self._settings.move_per_half_screen

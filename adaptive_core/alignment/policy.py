@@ -30,11 +30,13 @@ class Sight:
         error_px: the disk's centre less the target, (2,).
         sigma_px: expected standard deviation of it, each axis.
         limits_px: the frame's lowest and highest (y, x) less the target, (4,).
+        bias_px: the part of ``sigma_px`` that is alike in every frame.
     """
 
     error_px: FloatArray
     sigma_px: float
     limits_px: FloatArray
+    bias_px: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class TwoInARow:
 
 
 MISS_LIMIT = 0.0015
-MISS_GROWTH = 1.7
+MISS_GROWTH = 1.8
 PATIENCE = 7
 LARGEST_MISS = 0.3
 """A learned policy that says how sure it is stops when a miss of the tolerance is at most so probable; after
@@ -137,7 +139,8 @@ class _OnnxRun:
             "sigma_px": np.array([[sight.sigma_px]], dtype=np.float32),
             "limits_px": np.asarray(sight.limits_px, dtype=np.float32)[None],
             "known_jacobian": self._known,
-            "tolerance_px": np.array([[self._tolerance]], dtype=np.float32),
+            # No number of frames makes a bias smaller.
+            "tolerance_px": np.array([[max(self._tolerance - sight.bias_px, 0.1 * self._tolerance)]], dtype=np.float32),
         }
         if self._state is not None:
             inputs["state"] = self._state
