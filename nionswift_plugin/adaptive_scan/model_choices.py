@@ -186,6 +186,9 @@ class ModelChoices(Observable.Observable, typing.Generic[M]):
     def _choose(self, part: str, lines: tuple[MenuLine, ...], index: int | None) -> None:
         if index is None or self._changing_menus or not lines:
             return
+        # A combo box answers what it is told to show; a default that it repeats must not become a choice.
+        if index == (self._policy if part == "policy" else self._generator):
+            return
         if index < len(lines):
             self._owner.change(**{part: lines[index].name})
         else:

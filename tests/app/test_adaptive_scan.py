@@ -89,7 +89,9 @@ def test_scan_from_the_panel(make_swift: MakeSwift, home: SwiftHome) -> None:
 
         swift.menu("Adaptive", "Policies", "Spiral")
         wait_for(lambda: choice(swift, "Policy").text == "Spiral", "the policy of the menu in the panel")
+        wait_for(lambda: choice(swift, "Generator").text == "Completion of spirals", "the generator of the policy")
         swift.choose(choice(swift, "Policy"), "Predicted error")
+        wait_for(lambda: choice(swift, "Generator").text == "Universal completion", "the generator of the policy")
         wait_for_status(swift, "400 probes")
         swift.click("Adaptive Scan", PANEL)
         status = wait_for_status(swift, "Completed: ")
