@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 MOST_UNJUDGED = 1.2
 """A scan that may end at a predicted error has at most this many times the probes of the completion that tells it."""
+FIRST_JUDGED = 1 / 16
+"""Part of the budget from which on this holds; to wait for completions of less would only cost time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -263,7 +265,9 @@ class Episode:
     def _probes_to_judge(self) -> float:
         """How many probes a completion has to know before the scan goes on."""
         judged = 0 if self.estimate is None else self.estimate.probes
-        if self.plan.budget.predicted_error is None or self.scan.probes <= MOST_UNJUDGED * judged:
+        if self.plan.budget.predicted_error is None:
+            return 0.0
+        if self.scan.probes <= max(MOST_UNJUDGED * judged, FIRST_JUDGED * self.plan.probes):
             return 0.0
         return self.scan.probes / MOST_UNJUDGED
 

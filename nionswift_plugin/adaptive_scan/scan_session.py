@@ -36,8 +36,9 @@ from nionswift_plugin.adaptive_scan.verification import Verification, raster_sca
 
 logger = logging.getLogger(__name__)
 
-_CLOSE_TIMEOUT_S = 3.0
-"""How long a window that is closed waits for its scan to put the device back."""
+_CLOSE_TIMEOUT_S = 8.0
+"""How long a window that is closed waits for its scan to put the device back, and to complete what was measured; two
+completions of 1024 x 1024 px take half of it."""
 
 _PREPARING = "Preparing ..."
 

@@ -220,13 +220,13 @@ def test_a_fast_scan_waits_for_the_predicted_error_that_may_end_it():
             time.sleep(0.01)
             return super().complete(scan, channel)
 
-    run = episode(policy=StaticPolicy("halton"), generator=Slow(), budget=Budget(segments=200, predicted_error=0.3))
+    run = episode(policy=StaticPolicy("halton"), generator=Slow(), budget=Budget(segments=100, predicted_error=0.15))
     list(run.run())
     assert run.finish_reason is FinishReason.COMPLETED
     without = PartialImage((96, 96))
     for action, values in list(zip(run.scan.actions, run.scan.values, strict=True))[: int(run.segments / 1.2) - 1]:
         without.add(action, values)
-    assert run.estimate.predicted_error <= 0.3 < Slow().complete(without).predicted_error
+    assert run.estimate.predicted_error <= 0.15 < Slow().complete(without).predicted_error
 
 
 def test_live_completions_come_at_the_display_s_rate_and_not_once_a_segment():
