@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 UPDATE_INTERVAL_S = 0.14
 """Time between two updates: about 7 Hz. A faster display slows the scan."""
+_FAST_PIXELS = 512 * 512
+"""Larger regions are updated the less often: an update takes time for each of their pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +207,8 @@ class _Meter:
         # A scan that is over by then is shown once; showing it as it goes would only make it slower.
         self._last = self._begin
         self._dwell_s = episode.plan.setup.dwell_us * 1e-6
+        height, width = episode.plan.setup.size_px
+        self._interval_s = UPDATE_INTERVAL_S * max(1.0, height * width / _FAST_PIXELS)
         self._overheads: list[float] = []
         self._unseen: Estimate | None = None
 
@@ -212,7 +216,7 @@ class _Meter:
         """Take note of a step; whether to show it."""
         self._overheads.append(step.total_s - step.action.probes * self._dwell_s)
         self._unseen = step.estimate or self._unseen
-        return time.perf_counter() - self._last >= UPDATE_INTERVAL_S
+        return time.perf_counter() - self._last >= self._interval_s
 
     def update(self, step: ScanStep) -> Update:
         self._last = time.perf_counter()
