@@ -205,9 +205,11 @@ def test_the_beam_is_blanked_while_nothing_is_scanned(
         return
     # The waiting was blanked; the beam is on for a part of a command besides its dwell time.
     assert 0 < delivered.idle < electrons(current_pa, commands_us)
-    # What is counted is never less than what is delivered, and holds the time that the blanker's control takes.
+    # What is counted is never less than what is delivered, and holds the time that the blanker's control takes: on a
+    # busy computer that is most of a command, so the commands' own duration is the bound.
     counted = electrons(current_pa, scanner.beam_on_us)
-    assert 0.5 * counted < delivered.total < 1.01 * counted
+    assert delivered.total < 1.01 * counted
+    assert counted < electrons(current_pa, commands_us)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.NAN, FaultKind.SHORT_READ, FaultKind.DROPPED_SEGMENT])
