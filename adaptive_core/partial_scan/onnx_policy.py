@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 import numpy as np
@@ -141,15 +142,18 @@ def step_in_direction(start: FloatArray, direction: npt.NDArray[typing.Any], pla
 
     A component of the direction that would lead out of the region is reflected, so that the probe stays inside.
     """
-    unit = np.asarray(direction, dtype=np.float64)
-    norm = float(np.hypot(*unit))
+    # Plain numbers: for a single point they are several times faster than small arrays.
+    dy, dx = map(float, direction)
+    norm = math.hypot(dy, dx)
     # A model may answer exactly zero, for which no direction is better than another.
-    unit = unit / norm if norm > 1e-12 else np.array([0.0, 1.0])
+    unit = (dy / norm, dx / norm) if norm > 1e-12 else (0.0, 1.0)
     length = plan.probe_spacing_px * plan.probes_per_segment
-    end = start + unit * length
-    outside = (end < 0) | (end > np.asarray(plan.setup.size_px))
-    unit = np.where(outside, -unit, unit)
-    return Segment(_point(start + unit * plan.probe_spacing_px), _point(start + unit * length), plan.probes_per_segment)
+    first, last = [], []
+    for origin, component, side in zip(start.tolist(), unit, plan.setup.size_px, strict=True):
+        inward = component if 0 <= origin + component * length <= side else -component
+        first.append(origin + inward * plan.probe_spacing_px)
+        last.append(origin + inward * length)
+    return Segment((first[0], first[1]), (last[0], last[1]), plan.probes_per_segment)
 
 
 def _point(position: FloatArray) -> Point:

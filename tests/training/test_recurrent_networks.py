@@ -54,28 +54,90 @@ def test_weights_are_of_a_truncated_normal_distribution():
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=16))
 def test_allocation_is_that_of_sorted_slots(usage):
     values = 1e-6 + (1 - 1e-6) * np.array(usage)
-    order = np.argsort(values, kind="stable")
-    expected = np.empty(len(values))
-    for place, slot in enumerate(order):
-        expected[slot] = (1 - values[slot]) * values[order[:place]].prod()
-    found = Memory.allocation(torch.tensor([usage], dtype=torch.float64))[0]
-    np.testing.assert_allclose(found, expected, atol=1e-7)
+    found = Memory(1, slots=len(usage)).allocation(torch.tensor([[usage]], dtype=torch.float64))[0, 0]
+    np.testing.assert_allclose(found, _allocation(values), atol=1e-7)
     assert found.sum() <= 1 + 1e-6
+
+
+def _allocation(usage):
+    """Graves et al. 2016, Eq. 1 of Methods, by a sort."""
+    order = np.argsort(usage, kind="stable")
+    weights = np.empty(len(usage))
+    for place, slot in enumerate(order):
+        weights[slot] = (1 - usage[slot]) * usage[order[:place]].prod()
+    return weights
+
+
+def _softmax(values):
+    weights = np.exp(values - values.max())
+    return weights / weights.sum()
+
+
+def _addressed(words, key, strength):
+    cosines = [word @ key / np.sqrt(word @ word * (key @ key) + 1e-6) for word in words]
+    return _softmax(np.array(cosines) * (1 + np.log1p(np.exp(strength))))
+
+
+class _Graves:
+    """One sample's memory as in the Methods of Graves et al. 2016, slot by slot."""
+
+    def __init__(self, slots, word, reads):
+        self.words, self.usage, self.written = np.zeros((slots, word)), np.zeros(slots), np.zeros(slots)
+        self.precedence, self.links, self.read = np.zeros(slots), np.zeros((slots, slots)), np.zeros((reads, slots))
+
+    def step(self, commands):
+        vector, erase, keys, strengths, gates, modes = commands
+        reads, slots = self.read.shape
+        keys, modes = keys.reshape(1 + reads, -1), modes.reshape(reads, 3)
+        chosen, gate, *free = 1 / (1 + np.exp(-gates))
+        kept = np.prod([1 - f * weights for f, weights in zip(free, self.read, strict=True)], axis=0)
+        self.usage = (self.usage + self.written - self.usage * self.written) * kept
+        content = _addressed(self.words, keys[0], strengths[0])
+        allocation = _allocation(1e-6 + (1 - 1e-6) * self.usage)
+        self.written = gate * (chosen * allocation + (1 - chosen) * content)
+        erased = self.words * (1 - np.outer(self.written, 1 / (1 + np.exp(-erase))))
+        self.words = erased + np.outer(self.written, vector)
+        for i in range(slots):
+            for j in range(slots):
+                left = (1 - self.written[i] - self.written[j]) * self.links[i, j]
+                self.links[i, j] = 0.0 if i == j else left + self.written[i] * self.precedence[j]
+        self.precedence = (1 - self.written.sum()) * self.precedence + self.written
+        for head in range(reads):
+            ways = [
+                self.links.T @ self.read[head],
+                _addressed(self.words, keys[1 + head], strengths[1 + head]),
+                self.links @ self.read[head],
+            ]
+            self.read[head] = _softmax(modes[head]) @ np.array(ways)
+        return (self.read @ self.words).ravel()
+
+
+def test_memory_is_that_of_graves():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    memory = Memory(9, slots=5, word=4, reads=3).double()
+    references = [_Graves(5, 4, 3) for _ in range(2)]
+    state = torch.zeros(2, memory.state_size, dtype=torch.float64)
+    for _ in range(20):
+        x = torch.from_numpy(rng.normal(0, 5, (2, 9)))
+        with torch.no_grad():
+            out, state = memory(x, state)
+            commands = torch.split(memory.interface(x), memory.interface_sizes, dim=1)
+        for i, reference in enumerate(references):
+            np.testing.assert_allclose(out[i], reference.step([part[i].numpy() for part in commands]), atol=1e-9)
 
 
 def _commanded(memory, write=None, read=None, mode=CONTENT):
     """An interface vector that writes a word to the least used slot, or reads by a key or a temporal link."""
     parts = [torch.zeros(size) for size in memory.interface_sizes]
-    vector, erase, _key, read_keys, _, read_strength, allocation, gate, free, modes = parts
+    vector, erase, keys, strengths, gates, modes = parts
     erase.fill_(OPEN)
-    free.fill_(SHUT)
-    allocation.fill_(OPEN)
-    gate.fill_(SHUT if write is None else OPEN)
+    gates.copy_(torch.tensor([OPEN, SHUT if write is None else OPEN, SHUT]))
     if write is not None:
         vector.copy_(write)
     if read is not None:
-        read_keys.copy_(read)
-        read_strength.fill_(OPEN)
+        keys[memory.word :] = read
+        strengths[1:] = OPEN
     modes[mode] = OPEN
     return torch.cat(parts)[None]
 
@@ -94,11 +156,11 @@ def test_memory_recalls_by_content_and_in_the_order_of_writing():
 
 
 def test_freed_slots_are_written_again():
-    used = torch.full((1, 3), 0.9)
+    used = torch.full((1, 1, 3), 0.9)
     read = torch.tensor([[[0.0, 1.0, 0.0]]])
-    left = Memory.used(used, torch.zeros(1, 3), torch.ones(1, 1), read)
-    np.testing.assert_allclose(left, [[0.9, 0.0, 0.9]], atol=1e-6)
-    assert Memory.allocation(left).argmax() == 1
+    left = Memory.used(used, torch.zeros(1, 1, 3), torch.ones(1, 1, 1), read)
+    np.testing.assert_allclose(left, [[[0.9, 0.0, 0.9]]], atol=1e-6)
+    assert Memory(1, slots=3).allocation(left).argmax() == 1
 
 
 def test_dnc_has_the_papers_memory():

@@ -91,83 +91,75 @@ class DeepLstm(Recurrent):
 class Memory(Recurrent):
     """The external memory of a differentiable neural computer, with one write head (Graves et al. 2016, Methods).
 
-    State: the memory (slots x word), usage (slots), the last write weights (slots), precedence (slots), the temporal
-    links (slots x slots), and the last read weights (reads x slots).
+    The state is rows of one number for each slot: the memory (word rows, a slot's word is a column), usage, the last
+    write weights, precedence, the temporal links (slots rows), and the last read weights (reads rows). So all of it is
+    cut and joined along one axis, and a decision takes few operations, whose number is what it costs.
     """
 
     def __init__(self, inputs: int, slots: int = 16, word: int = 64, reads: int = 4) -> None:
         super().__init__()
         self.slots, self.word, self.reads = slots, word, reads
-        self.state_sizes = [slots * word, slots, slots, slots, slots * slots, reads * slots]
+        self.rows = [word, 1, 1, 1, slots, reads]
+        self.state_sizes = [slots * rows for rows in self.rows]
         self.output_size = reads * word
-        # Write vector, erase vector and write key; read keys; key strengths; allocation and write gates; free gates;
-        # read modes.
-        self.interface_sizes = [word, word, word, reads * word, 1, reads, 1, 1, reads, 3 * reads]
+        # Write vector and erase vector; keys and their strengths, that of writing before those of reading; allocation
+        # gate, write gate and free gates; read modes.
+        self.interface_sizes = [word, word, (1 + reads) * word, 1 + reads, 2 + reads, 3 * reads]
         self.interface = linear(inputs, sum(self.interface_sizes))
+        # Of equal slots the first comes first; usages that are not equal differ by more than this.
+        self.register_buffer("ties", 1e-30 * torch.ones(slots, slots).tril(-1), persistent=False)
+        self.register_buffer("others", 1 - torch.eye(slots), persistent=False)
+
+    ties: torch.Tensor
+    others: torch.Tensor
 
     def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map the controller's output (B, I) and the state (B, S) to the words read (B, reads * word) and the state."""
-        memory, usage, written, precedence, links, read = torch.split(state, self.state_sizes, dim=1)
-        memory = memory.view(-1, self.slots, self.word)
-        links = links.view(-1, self.slots, self.slots)
-        read = read.view(-1, self.reads, self.slots)
-        (
-            write_vector,
-            erase,
-            write_key,
-            read_keys,
-            write_strength,
-            read_strengths,
-            allocation_gate,
-            write_gate,
-            free,
-            modes,
-        ) = torch.split(self.interface(x), self.interface_sizes, dim=1)
-        usage = self.used(usage, written, torch.sigmoid(free), read)
-        content = self.addressed(memory, write_key[:, None], write_strength)[:, 0]
-        chosen = torch.sigmoid(allocation_gate)
-        written = torch.sigmoid(write_gate) * (chosen * self.allocation(usage) + (1 - chosen) * content)
-        kept = 1 - written[:, :, None] * torch.sigmoid(erase)[:, None]
-        memory = memory * kept + written[:, :, None] * write_vector[:, None]
+        rows = state.view(-1, sum(self.rows), self.slots)
+        memory, usage, written, precedence, links, read = torch.split(rows, self.rows, dim=1)
+        commands = torch.split(self.interface(x)[:, :, None], self.interface_sizes, dim=1)
+        write_vector, erase, keys, strengths, gates, modes = commands
+        keys, modes = keys.view(-1, 1 + self.reads, self.word), modes.view(-1, self.reads, 3)
+        strengths = 1 + functional.softplus(strengths)
+        chosen, write, free = torch.split(torch.sigmoid(gates), [1, 1, self.reads], dim=1)
+        usage = self.used(usage, written, free, read)
+        content = self.addressed(memory, keys, strengths)[:, :1]
+        written = write * (chosen * self.allocation(usage) + (1 - chosen) * content)
+        memory = memory * (1 - written * torch.sigmoid(erase)) + written * write_vector
         links = self.linked(links, written, precedence)
-        precedence = (1 - written.sum(dim=1, keepdim=True)) * precedence + written
-        backward, forward = read @ links, read @ links.transpose(1, 2)
-        content = self.addressed(memory, read_keys.view(-1, self.reads, self.word), read_strengths)
-        ways = torch.stack([backward, content, forward], dim=3)
-        read = (ways * torch.softmax(modes.view(-1, self.reads, 1, 3), dim=3)).sum(dim=3)
-        parts = [memory, usage, written, precedence, links, read]
-        return (read @ memory).flatten(1), torch.cat([part.flatten(1) for part in parts], dim=1)
+        precedence = (1 - written.sum(dim=2, keepdim=True)) * precedence + written
+        content = self.addressed(memory, keys, strengths)[:, 1:]
+        backward, ahead = read @ links, read @ links.transpose(1, 2)
+        backward_mode, content_mode, ahead_mode = torch.split(torch.softmax(modes, dim=2), 1, dim=2)
+        read = backward_mode * backward + content_mode * content + ahead_mode * ahead
+        new = torch.cat([memory, usage, written, precedence, links, read], dim=1)
+        return (read @ memory.transpose(1, 2)).flatten(1), new.flatten(1)
 
     @staticmethod
     def used(usage: torch.Tensor, written: torch.Tensor, free: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-        """Usage (B, slots) after the last write, less what the free gates (B, reads) let go of what was read."""
-        retention = (1 - free[:, :, None] * read).prod(dim=1)
-        return (usage + written - usage * written) * retention
+        """Usage (B, 1, slots) after the last write, less what the free gates (B, reads, 1) let go of what was read."""
+        return (usage + written - usage * written) * (1 - free * read).prod(dim=1, keepdim=True)
 
-    @staticmethod
-    def allocation(usage: torch.Tensor) -> torch.Tensor:
-        """Weights (B, slots) that prefer the slots used least: each takes what those used less than it leave."""
+    def allocation(self, usage: torch.Tensor) -> torch.Tensor:
+        """Weights (B, 1, slots) that prefer the slots used least: each takes what those used less than it leave."""
         usage = 1e-6 + (1 - 1e-6) * usage
-        slot = torch.arange(usage.shape[1], device=usage.device)
-        u, v = usage[:, :, None], usage[:, None]
-        # The order replaces a sort; the first of equal slots comes first.
-        before = (v < u) | ((v == u) & (slot[None, None, :] < slot[None, :, None]))
-        left = torch.exp((before.to(usage.dtype) * torch.log(v)).sum(dim=2))
-        return (1 - usage) * left
+        # The comparison replaces a sort.
+        before = usage - usage.transpose(1, 2) < self.ties
+        return (1 - usage) * torch.where(before, usage, 1.0).prod(dim=2)[:, None]
 
     @staticmethod
     def addressed(memory: torch.Tensor, keys: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
-        """Weights (B, heads, slots) of slots by the cosine between their words and keys (B, heads, word)."""
-        norms = (memory.square().sum(dim=2)[:, None] * keys.square().sum(dim=2, keepdim=True) + 1e-6).sqrt()
-        cosine = keys @ memory.transpose(1, 2) / norms
-        return torch.softmax(cosine * (1 + functional.softplus(strengths))[:, :, None], dim=2)
+        """Weights (B, heads, slots) of slots by the cosine of their words, columns (B, word, slots), and keys.
 
-    @staticmethod
-    def linked(links: torch.Tensor, written: torch.Tensor, precedence: torch.Tensor) -> torch.Tensor:
+        Keys have the shape (B, heads, word), their strengths (B, heads, 1).
+        """
+        squares = memory.square().sum(dim=1, keepdim=True) * keys.square().sum(dim=2, keepdim=True)
+        return torch.softmax(keys @ memory * strengths / (squares + 1e-6).sqrt(), dim=2)
+
+    def linked(self, links: torch.Tensor, written: torch.Tensor, precedence: torch.Tensor) -> torch.Tensor:
         """Temporal links (B, slots, slots): element ``i, j`` tells how far slot i was written right after slot j."""
-        row, column = written[:, :, None], written[:, None]
-        links = (1 - row - column) * links + row * precedence[:, None]
-        return links * (1 - torch.eye(links.shape[1], dtype=links.dtype, device=links.device))
+        row = written.transpose(1, 2)
+        return ((1 - row - written) * links + row * precedence) * self.others
 
 
 class Dnc(Recurrent):
