@@ -18,7 +18,9 @@ from adaptive_core.errors import AdaptiveScanError, InvalidInputError, ScanCance
 from adaptive_core.finish_reason import FinishReason
 from adaptive_core.journal import JournalEntry, JournalWriter
 from adaptive_core.partial_scan.calibration import calibrated
+from adaptive_core.partial_scan.finishing import finished
 from adaptive_core.partial_scan.generator import Estimate, Generator
+from adaptive_core.partial_scan.held_out import hold_out
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.plan import ScanPlan
 from adaptive_core.partial_scan.policy import Observation, Policy, first_probes
@@ -114,7 +116,6 @@ class Episode:
         self._earlier_us = self.scan.beam_on_us - scanner.beam_on_us
         self._overhead_us = 0.0
         self._scale = 1.0
-        self._calibrated_probes = 0
         self.finish_reason: FinishReason | None = None
         self._scanner, self._generator, self._journal = scanner, generator, journal
         self._interval_s = display_interval_s
@@ -144,8 +145,8 @@ class Episode:
         """Carry out the plan, one step after another; close the iterator to cancel.
 
         Live completions are made beside the scan, at the display's rate. However the iterator ends, the device has been
-        put back, the journal closed and ``estimate`` holds the completion of everything that was measured; the
-        predicted error of a scan that ran to its end is calibrated by its own probes.
+        put back, the journal closed and ``estimate`` holds the completion of everything that was measured. A scan that
+        ran to its end is completed at corrected positions, and its predicted error calibrated, by its own probes.
 
         Raises:
             DeviceError: if the device fails. What was measured is kept.
@@ -155,7 +156,7 @@ class Episode:
         try:
             with _LiveCompletion(self._generator, self._interval_s) as live, self._scanner.session():
                 yield from self._steps(live)
-            self._calibrate()
+            self._finish()
             reason = FinishReason.COMPLETED
         except GeneratorExit:
             reason = FinishReason.CANCELLED
@@ -226,16 +227,19 @@ class Episode:
         if self.scan.probes:
             self.estimate = self._generator.complete(self.scan)
 
+    def _finish(self) -> None:
+        """Complete all that was measured as well as can be."""
+        self._complete()
+        if self.estimate is not None:
+            self.estimate = finished(self.estimate, self.scan, self._generator)
+
     def _calibrate(self) -> None:
         """Complete all that was measured, and find by how much the generator over- or underrates its error."""
-        if self._calibrated_probes == self.scan.probes:
-            return
         self._complete()
         if self.estimate is None:
             return
         plain = self.estimate.predicted_error
-        self.estimate = calibrated(self.estimate, self.scan, self._generator)
-        self._calibrated_probes = self.scan.probes
+        self.estimate = calibrated(self.estimate, self.scan, hold_out(self.scan, self._generator))
         if plain and self.estimate.predicted_error is not None:
             self._scale = self.estimate.predicted_error / plain
 

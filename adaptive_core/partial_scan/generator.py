@@ -13,6 +13,7 @@ from scipy.interpolate import LinearNDInterpolator
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.partial_image import PartialImage
+from adaptive_core.partial_scan.position_errors import PositionErrors
 from adaptive_core.ports import ImageArray
 
 
@@ -26,12 +27,14 @@ class Estimate:
         standardised: image and log variance on the models' scale, shape (1, 2, height, width), float32, as policies
             observe it; the log variance is 0 where none is predicted.
         probes: how many probes were known to it.
+        position_errors: what was seen of them in the scan, and corrected; None for nothing.
     """
 
     image: ImageArray
     error: ImageArray | None
     standardised: ImageArray
     probes: int
+    position_errors: PositionErrors | None = None
 
     @functools.cached_property
     def predicted_error(self) -> float | None:

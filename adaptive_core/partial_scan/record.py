@@ -10,7 +10,7 @@ from adaptive_core.finish_reason import FinishReason
 from adaptive_core.journal import JournalEntry, JournalWriter, ModelRecord
 from adaptive_core.journal_reader import Journal, read_journal
 from adaptive_core.model_library import ModelLibrary
-from adaptive_core.partial_scan.calibration import calibrated
+from adaptive_core.partial_scan.finishing import finished
 from adaptive_core.partial_scan.generator import (
     BUILT_IN_GENERATORS,
     Estimate,
@@ -83,7 +83,7 @@ def replay(path: pathlib.Path, library: ModelLibrary, channel: int = 0) -> Repla
     generator = _generator(journal.models["generator"], library)
     estimate = generator.complete(scan, channel)
     if journal.finish_reason == FinishReason.COMPLETED:
-        estimate = calibrated(estimate, scan, generator, channel)
+        estimate = finished(estimate, scan, generator, channel)
     return Replay(journal, plan, scan, estimate)
 
 

@@ -5,13 +5,14 @@ import time
 import numpy as np
 import pytest
 from fake_scanner import FakeScanner, wavy_image
+from scipy import ndimage
 
 from adaptive_core import static_path
 from adaptive_core.errors import DeviceDataError, DeviceTimeoutError, InvalidInputError, ModelError
 from adaptive_core.partial_scan import Budget, Episode, Estimate, FinishReason, PartialImage, ScanPlan
-from adaptive_core.partial_scan.calibration import PARTS
 from adaptive_core.partial_scan.error_policy import PredictedErrorPolicy
 from adaptive_core.partial_scan.generator import built_in_generator
+from adaptive_core.partial_scan.held_out import PARTS
 from adaptive_core.partial_scan.static_policy import FULL_RASTER, STATIC_POLICIES, StaticPolicy
 from adaptive_core.ports import ScannerAbilities
 from adaptive_core.scan_path import Segment, inside
@@ -30,8 +31,6 @@ class HonestGenerator:
         self.fail_after = fail_after
 
     def complete(self, scan, channel=0):
-        from scipy import ndimage
-
         self.calls += 1
         if self.fail_after is not None and self.calls > self.fail_after:
             raise ModelError("honest: the output image is not finite.")
@@ -196,8 +195,6 @@ def test_following_the_predicted_error_spreads_the_segments():
     list(random.run())
 
     def largest_gap(scan):
-        from scipy import ndimage
-
         return ndimage.distance_transform_edt(~scan.measured).max()
 
     assert largest_gap(run.scan) < largest_gap(random.scan)
@@ -315,3 +312,38 @@ def test_on_a_large_region_one_completion_serves_several_decisions():
     assert generator.calls == 9 + 3
     starts = {action.start for action in run.scan.actions}
     assert len(starts) == 33
+
+
+class DriftingScanner(FakeScanner):
+    """A scanner whose specimen moves steadily, by ``drift_px`` while 400 positions are probed."""
+
+    def __init__(self, image, drift_px):
+        super().__init__(image)
+        self.drift_px, self.probes = np.array(drift_px), 0
+
+    def scan(self, action):
+        time = (self.probes + np.arange(action.probes)) / 399
+        self.probes += action.probes
+        super().scan(action)
+        where = action.positions - time[:, None] * self.drift_px
+        return np.stack([ndimage.map_coordinates(c, (where - 0.5).T, order=1, mode="nearest") for c in self.image])
+
+
+def test_a_drifting_specimen_is_completed_as_it_lay_at_the_beginning():
+    image = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(1, 96, 96)), (0, 5, 5)).astype(np.float32)
+    image /= image.std()
+    runs = [
+        episode(scanner, policy=StaticPolicy("halton"), generator=HonestGenerator(), budget=Budget(coverage=400 / 9216))
+        for scanner in (FakeScanner(image), DriftingScanner(image, (3.0, -2.0)))
+    ]
+    for run in runs:
+        list(run.run())
+    true, drifted = runs
+    assert true.estimate.position_errors is None
+    np.testing.assert_allclose(drifted.estimate.position_errors.drift_px, (3.0, -2.0), atol=0.7)
+    inner = np.s_[4:-4, 4:-4]
+    as_commanded = HonestGenerator().complete(drifted.scan)
+    errors = [np.mean((e.image - image[0])[inner] ** 2) for e in (true.estimate, drifted.estimate, as_commanded)]
+    assert errors[1] < 0.5 * errors[2]
+    assert errors[1] < 2 * errors[0]
+    assert drifted.estimate.probes == drifted.scan.probes == 400

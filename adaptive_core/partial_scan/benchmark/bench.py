@@ -16,7 +16,7 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.partial_scan.benchmark import classical, rivals, scan
 from adaptive_core.partial_scan.benchmark.rivals import Models, Rival
 from adaptive_core.partial_scan.benchmark.scan import Scanned, Score, Spending
-from adaptive_core.partial_scan.calibration import calibrated
+from adaptive_core.partial_scan.finishing import finished
 from adaptive_core.partial_scan.generator import Estimate
 from adaptive_core.partial_scan.truths import Crop, FloatImage
 from adaptive_core.scan_path import FloatArray, Size
@@ -161,7 +161,7 @@ class Bench:
             ]
         missing = [one.scan for one in scanned if one.estimate is None]
         completed = classical.complete_all(generator, missing) if missing else []
-        made = (calibrated(estimate, one, generator) for estimate, one in zip(completed, missing, strict=True))
+        made = (finished(whole, one, generator) for whole, one in zip(completed, missing, strict=True))
         estimates = [one.estimate if one.estimate is not None else next(made) for one in scanned]
         return list(zip(scanned, estimates, truths, strict=True))
 

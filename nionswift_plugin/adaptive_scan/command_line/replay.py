@@ -8,7 +8,7 @@ import pathlib
 from adaptive_core.errors import InvalidInputError, JournalError
 from adaptive_core.model_library import ModelLibrary
 from adaptive_core.partial_scan.record import replay
-from nionswift_plugin.adaptive_scan.command_line.scan_report import write_picture
+from nionswift_plugin.adaptive_scan.command_line.scan_report import corrected_line, write_picture
 from nionswift_plugin.adaptive_scan.swift_folders import user_folders
 
 
@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         f"{told.scan.probes} probes on {setup.size_px[0]} x {setup.size_px[1]} px (coverage {told.scan.coverage:.2%}), "
         f"{'unknown dose' if dose is None else f'{dose:.4g} e-/A^2'}, channel {setup.channels[options.channel]}",
     ]
+    if told.estimate.position_errors is not None:
+        lines.append(corrected_line(told.estimate.position_errors))
     picture = write_picture(
         (options.out or path.parent) / "replay.png",
         size_px=setup.size_px,

@@ -13,8 +13,9 @@ import typing
 from adaptive_core import metrics
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.partial_scan import Estimate, FinishReason, PartialImage, ScanStep
+from adaptive_core.partial_scan.position_errors import PositionErrors
 from adaptive_core.ports import ImageArray
-from adaptive_core.scan_path import Action, Size
+from adaptive_core.scan_path import Action, Point, Size
 from nionswift_plugin.adaptive_scan.command_line.scan_request import FoundScan
 
 
@@ -49,6 +50,8 @@ class ScanReport:
         coverage: probes over pixels of the region.
         dose_e_per_A2: delivered electrons over the area of the region.
         mse, psnr_db, ssim: of the completion against the image without noise, both scaled to [-1, 1] by its range.
+        drift_px, lag: position errors that were seen and corrected, as of
+            :class:`adaptive_core.partial_scan.position_errors.PositionErrors`.
         latency_ms: medians a segment of deciding, scanning and both.
         seconds: time that the run took.
         finish_reason: COMPLETED, CANCELLED or FAILED.
@@ -65,6 +68,8 @@ class ScanReport:
     mse: float | None
     psnr_db: float | None
     ssim: float | None
+    drift_px: Point | None
+    lag: float | None
     latency_ms: dict[str, float | None]
     seconds: float
     finish_reason: str
@@ -83,6 +88,16 @@ class ScanReport:
         if self.mse is not None and self.ssim is not None:
             psnr = "infinite" if self.psnr_db is None else f"{self.psnr_db:.1f} dB"
             yield f"MSE {self.mse:.4f}, PSNR {psnr}, SSIM {self.ssim:.3f}"
+        if self.drift_px is not None and self.lag is not None:
+            yield corrected_line(PositionErrors(self.drift_px, self.lag))
+
+
+def corrected_line(errors: PositionErrors) -> str:
+    """Position errors for a reader."""
+    (y, x), lag = errors.drift_px, errors.lag
+    found = [f"drift of {y:+.1f} px in y and {x:+.1f} px in x"] if y or x else []
+    found += [f"lag of {lag:.0%} of each step"] if lag else []
+    return f"Position errors corrected: {', '.join(found)}"
 
 
 def scan_report(
@@ -99,6 +114,7 @@ def scan_report(
 ) -> ScanReport:
     """The figures of a run that has ended."""
     models = found.prepared.models
+    errors = None if estimate is None else estimate.position_errors
     return ScanReport(
         policy=models.policy.name,
         generator=models.generator.name,
@@ -107,6 +123,8 @@ def scan_report(
         probes=scan.probes,
         coverage=scan.coverage,
         dose_e_per_A2=dose_e_per_A2,
+        drift_px=None if errors is None else errors.drift_px,
+        lag=None if errors is None else errors.lag,
         latency_ms=latencies.medians_ms,
         seconds=seconds,
         finish_reason=str(finish_reason),
