@@ -1,0 +1,147 @@
+"""Arguments of the training of generators: the universal one, those of single paths, and the denoiser."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import typing
+
+from adaptive_core.training.partial_scan.data import DOSE_RANGE
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """Arguments of the training.
+
+    Attributes:
+        name: of this config, one of CONFIGS.
+        images: folder of real images; None trains on procedural images only.
+        minutes: length of the training; the learning rate decays over it.
+        iterations: largest number of iterations.
+        initial: name or file of the model to go on from; None for random weights, of ``channels`` and ``blocks``.
+        paths: name of the mixture of paths, one of MIXTURES.
+        policy: name or ONNX file of a policy that makes a part of the scans, with the completions of ``initial``; None
+            for random paths only.
+        walks: the size of that part.
+        doses: electrons that a probe detects where the truth is 1, from lowest to highest.
+        noise_free: fraction of scans without shot noise.
+        misplaced: fraction of scans with errors of the probe positions.
+        specimens: number of seeds of each built-in specimen that is trained on beside the images.
+        seed: of the network's initial weights, data and paths.
+        learning_rate: highest learning rate of Adam, reached after ``warm_up`` iterations.
+        batch: scans an iteration at 96 x 96 px; larger ones come in proportionally smaller batches.
+        sizes_px: sides of the training truths, with ``size_weights`` the odds of each.
+        channels, blocks: of the network.
+        error_weight: weight of the loss of the predicted error.
+        average: decay of the running average of the weights, which is what is exported.
+        validate_every_s: time between two validations and checkpoints.
+        validation_crops: number of validation crops during training; 0 for none.
+        scored_crops: number of validation crops for the scores on the card; 0 for none.
+        bfloat16: mixed precision, several times faster on processors that have matrix units for it.
+        threads: of PyTorch.
+    """
+
+    name: str = "generator"
+    images: pathlib.Path | None = None
+    minutes: float = 45.0
+    iterations: int = 1_000_000
+    initial: str | None = None
+    paths: str = "any"
+    policy: str | pathlib.Path | None = None
+    walks: float = 0.25
+    doses: tuple[float, float] = DOSE_RANGE
+    noise_free: float = 0.5
+    misplaced: float = 0.1
+    specimens: int = 2
+    seed: int = 1
+    learning_rate: float = 1.5e-3
+    warm_up: int = 300
+    batch: int = 16
+    sizes_px: tuple[int, ...] = (96, 160, 224)
+    size_weights: tuple[float, ...] = (0.82, 0.12, 0.06)
+    channels: tuple[int, int, int] = (32, 64, 128)
+    blocks: tuple[int, int, int] = (2, 2, 3)
+    error_weight: float = 0.04
+    average: float = 0.999
+    validate_every_s: float = 180.0
+    validation_crops: int = 100
+    scored_crops: int = 300
+    bfloat16: bool = True
+    threads: int = 1
+
+
+class Product(typing.NamedTuple):
+    """What a training leaves: the stem of its file, and the title and description on its card."""
+
+    file_name: str
+    title: str
+    description: str
+
+
+PRODUCTS = {
+    "any": Product(
+        "partial_scan_generator",
+        "Universal completion",
+        "Completes partial scans along any path, removes shot noise and predicts its error.",
+    ),
+    "raster": Product(
+        "partial_scan_denoiser", "Denoiser", "Removes the shot noise of whole rasters and predicts its error."
+    ),
+    **{
+        name: Product(
+            f"partial_scan_generator_{name.replace('-', '_')}",
+            f"Completion of {noun}",
+            f"Completes partial scans along {noun}, removes shot noise and predicts its error.",
+        )
+        for name, noun in {
+            "spiral": "spirals",
+            "serpentine": "serpentines",
+            "uniform-grid": "uniform grids",
+            "halton": "Halton sequences",
+            "random-segments": "random segments",
+            "blue-noise": "blue noise",
+            "refinement": "refined positions",
+        }.items()
+    },
+}
+"""By the name of the mixture of paths."""
+
+
+def _of_path(paths: str, minutes: float, **changes: typing.Any) -> GeneratorConfig:
+    return GeneratorConfig(
+        name=f"generator-{paths}",
+        initial="partial_scan_generator",
+        paths=paths,
+        minutes=minutes,
+        misplaced=0.0,
+        learning_rate=4e-4,
+        warm_up=50,
+        average=0.995,
+        validate_every_s=60.0,
+        **changes,
+    )
+
+
+CONFIGS = {
+    "generator": GeneratorConfig(),
+    "generator-further": GeneratorConfig(
+        name="generator-further",
+        initial="partial_scan_generator",
+        minutes=14.0,
+        learning_rate=5e-4,
+        warm_up=100,
+        seed=2,
+        validate_every_s=120.0,
+    ),
+    "generator-spiral": _of_path("spiral", 4.0),
+    "generator-serpentine": _of_path("serpentine", 4.0),
+    "generator-uniform-grid": _of_path("uniform-grid", 4.0),
+    "generator-halton": _of_path("halton", 4.0),
+    "generator-random-segments": _of_path("random-segments", 4.0),
+    "generator-blue-noise": _of_path("blue-noise", 4.0),
+    "generator-refinement": _of_path("refinement", 10.0, policy="refinement", walks=0.4),
+    "denoiser": dataclasses.replace(
+        _of_path("raster", 5.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, learning_rate=8e-4
+    ),
+}
+"""The universal generator from nothing, and further from its weights; and those for one kind of path each."""
