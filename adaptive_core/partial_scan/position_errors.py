@@ -30,6 +30,12 @@ class PositionErrors:
         time = np.linspace(0.0, 1.0, len(commanded))
         return np.asarray(commanded + behind - time[:, None] * np.asarray(self.drift_px))
 
+    def __str__(self) -> str:
+        (y, x), lag = self.drift_px, self.lag
+        found = [f"a drift of {y:+.1f} px in y and {x:+.1f} px in x"] if y or x else []
+        found += [f"a lag of {100 * lag:.0f} % of each step"] if lag else []
+        return " and ".join(found)
+
     def corrected(self, scan: PartialImage) -> PartialImage:
         """A scan with its values at the true positions; those beyond the region's edges are left out."""
         positions = self.positions(np.concatenate([action.positions for action in scan.actions]))

@@ -179,3 +179,9 @@ def test_what_tells_nothing_is_left_as_it_is():
     last = finished(estimate, scan, plain)
     assert last is estimate
     assert last.position_errors is None
+
+
+def test_position_errors_are_told_in_words():
+    assert str(PositionErrors((1.26, -2.0))) == "a drift of +1.3 px in y and -2.0 px in x"
+    assert str(PositionErrors(lag=0.12)) == "a lag of 12 % of each step"
+    assert str(PositionErrors((0.0, 1.0), 0.05)).count(" and ") == 2

@@ -94,10 +94,7 @@ class ScanReport:
 
 def corrected_line(errors: PositionErrors) -> str:
     """Position errors for a reader."""
-    (y, x), lag = errors.drift_px, errors.lag
-    found = [f"drift of {y:+.1f} px in y and {x:+.1f} px in x"] if y or x else []
-    found += [f"lag of {lag:.0%} of each step"] if lag else []
-    return f"Position errors corrected: {', '.join(found)}"
+    return f"Corrected: {errors}"
 
 
 def scan_report(
