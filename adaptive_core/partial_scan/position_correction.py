@@ -28,9 +28,11 @@ from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.position_errors import PositionErrors
 from adaptive_core.scan_path import FloatArray, inside
 
-SIGNIFICANT: typing.Final = {(0, 1): 11.0, (2,): 11.0}
-"""Least score statistic of drift and of lag, a chi^2 of two degrees of freedom and of one; chance exceeds it in 4 and
-in 1 of 1000 scans."""
+SIGNIFICANT: typing.Final = {(0, 1): 14.0, (2,): 11.0}
+"""Least score statistic of drift and of lag, a chi^2 of two degrees of freedom and of one; chance exceeds it in 1 of
+1000 scans."""
+SIGNIFICANT_GAIN = 2.0
+"""Least gain of likelihood of the held-out probes, in its standard errors."""
 PRIOR = np.array([3.0, 3.0, 0.15])
 """Standard deviations of drift (px) and lag before anything is measured."""
 LARGEST_UNCERTAINTY = 0.25
@@ -157,7 +159,7 @@ class _Problem:
         return self._evaluate(np.zeros(3), estimates)
 
     def improve(self, start: _Residuals, free: collections.abc.Sequence[int]) -> _Residuals | None:
-        """Fit some of the parameters; None if that predicts the held-out probes no better."""
+        """Fit some of the parameters; None if that does not predict the held-out probes significantly better."""
         best = start
         for _ in range(_ITERATIONS):
             step = best.step(free)
@@ -167,7 +169,9 @@ class _Problem:
             best = found
             if np.all(np.abs(step) < _SMALL * PRIOR):
                 break
-        return None if best is start else best
+        gain = (start.loss - best.loss)[np.isfinite(best.loss - start.loss)]
+        error = np.sqrt(len(gain)) * float(gain.std()) if len(gain) else np.inf
+        return best if best is not start and gain.sum() > SIGNIFICANT_GAIN * error else None
 
     def _better(self, than: _Residuals, step: FloatArray) -> _Residuals | None:
         parameters = than.parameters + step

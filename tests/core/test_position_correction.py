@@ -122,7 +122,7 @@ def test_both_are_found_together():
 )
 def test_a_true_scan_is_left_as_it_is_at_no_further_completion(path, noise_sd):
     commanded = path()
-    for seed in range(5):
+    for seed in range(3):
         scan, generator = _scan(commanded, commanded, _specimen(seed), noise_sd), Interpolating()
         parts = hold_out(scan, generator)
         calls = generator.calls
