@@ -33,6 +33,13 @@ def _random_partial(size_px, seed=0):
     return np.stack([rng.normal(size=size_px) * mask, mask])[None].astype(np.float32)
 
 
+def test_every_config_of_a_generator_is_found_by_its_own_name():
+    names = [name for name, module in partial_scan.CONFIGS.items() if module == "generator"]
+    assert names == list(generator.CONFIGS) == [config.name for config in generator.CONFIGS.values()]
+    large = generator.CONFIGS["generator-refinement-large"]
+    assert (large.policy, max(large.sizes_px)) == ("refinement", 512)
+
+
 def test_generator_trains_resumes_and_exports(tmp_path, image_folder):
     config = GeneratorConfig(images=image_folder, iterations=3, validation_crops=2, scored_crops=1, **TINY)
     path = generator.train(config, tmp_path / "run")

@@ -144,4 +144,18 @@ CONFIGS = {
         _of_path("raster", 5.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, learning_rate=8e-4
     ),
 }
-"""The universal generator from nothing, and further from its weights; and those for one kind of path each."""
+# Single positions are also what large regions are scanned with.
+CONFIGS |= {
+    f"generator-{paths}-large": dataclasses.replace(
+        CONFIGS[f"generator-{paths}"],
+        name=f"generator-{paths}-large",
+        minutes=14.0,
+        sizes_px=(96, 256, 512),
+        size_weights=(0.4, 0.35, 0.25),
+        average=0.998,
+        validate_every_s=120.0,
+    )
+    for paths in ("uniform-grid", "halton", "blue-noise", "refinement")
+}
+"""The universal generator from nothing, and further from its weights; and those for one kind of path each, which some
+have for large regions as well."""
