@@ -24,6 +24,7 @@ from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED, 
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
 from adaptive_core.ptychography.policy import OnnxPolicy, Policy
 from adaptive_core.ptychography.protocols import BASELINE, DEFOCUSED, DOSES, PROTOCOLS
+from adaptive_core.ptychography.reconstruction import Reconstruction
 
 Cell = dict[str, typing.Any]
 Work = collections.abc.Callable[[Cell, pathlib.Path], Cell]
@@ -81,9 +82,9 @@ def run(
         ``specimen, protocol, regions, seed, subsequences``, ``models`` (hashes by name), and ``positions``: for each
         dose and position set ``positions`` (its name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``,
         ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``,
-        ``q_resolution_mean``, ``frc_resolution_A``, ``dose_e_per_A2``, ``defocus_A`` (None where the policy chooses),
-        ``batch`` and ``epochs``. With controls, ``looking``: the gain of each policy over each of its controls,
-        ``dose, policy, control, q_truth_mean, q_truth_sd, q_truth_ci95``.
+        ``q_resolution_mean``, ``frc_resolution_A``, ``oversampling_ratio`` (the papers' N_k / N_u), ``dose_e_per_A2``,
+        ``defocus_A`` (None where the policy chooses), ``batch`` and ``epochs``. With controls, ``looking``: the gain of
+        each policy over each of its controls, ``dose, policy, control, q_truth_mean, q_truth_sd, q_truth_ci95``.
     """
     if protocol not in PROTOCOLS:
         raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
@@ -137,14 +138,24 @@ def fixed_sets(protocol: str) -> list[str]:
 
 
 def shipped_policies(specimen: str, protocol: str) -> list[str]:
-    """Names of the shipped policies whose cards say that they were trained for a specimen and a protocol."""
+    """Names of the shipped policies whose cards say that they were trained for a material and a protocol.
+
+    One that was trained on one crystal (``mos2_crystal``) is compared on any rotation too.
+    """
     cards = [entry.card for entry in ModelLibrary().list("ptychography_policy")]
-    wanted = {"specimen": specimen, "protocol": protocol}
-    return [card.name for card in cards if card and wanted.items() <= dict(card.training).items()]
+    material = specimen.partition("_")[0]
+    return [
+        card.name
+        for card in cards
+        if card
+        and str(card.training.get("specimen")).partition("_")[0] == material
+        and card.training.get("protocol") == protocol
+    ]
 
 
 def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
-    """Scores of every position set in one region: ``scores`` by dose and name, ``truth, resolution`` and ``full`` each.
+    """Scores of every position set in one region: ``scores`` by dose and name, each ``truth, resolution, full`` and
+    ``oversampling``.
 
     The cell has ``specimen, protocol, positions, subsequences, full_data`` and ``seed``, as in :func:`run`, and
     ``learned``: the hashes of the policies by name or file, so that results are not taken for those of other models;
@@ -160,27 +171,32 @@ def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
         names.remove("two_pass")
     region = SimulatedRegion(settings, BENCHMARK_SEED + seed)
     truth = region.truth()
-    full = full_image(region, seed).phase(settings.pixel_A) if cell["full_data"] else None
+    full = full_image(region, seed) if cell["full_data"] else None
     scores: dict[str, dict[str, dict[str, float | None]]] = {}
     for dose in DOSES[protocol]:
         others: dict[str, Policy] = dict(learned)
         if cell.get("controls"):
             others |= _controls(region, learned, protocol, dose, seed)
-        phases = {
-            name: protocols.image(region, name, protocol, dose, others.get(name), seed).phase(settings.pixel_A)
+        images = {
+            name: protocols.image(region, name, protocol, dose, others.get(name), seed)
             for name in dict.fromkeys([*names, *others])
         }
         if full is not None and dose == 1.0:
-            phases["full_raster"] = full
-        scores[str(dose)] = {
-            name: {
-                "truth": metrics.phase_ssim(phase, truth),
-                "resolution": metrics.resolution_A(phase, truth, settings.pixel_A),
-                "full": None if full is None else metrics.phase_ssim(phase, full),
-            }
-            for name, phase in phases.items()
-        }
+            images["full_raster"] = full
+        scores[str(dose)] = {name: _scored(image, settings, truth, full) for name, image in images.items()}
     return {"scores": scores}
+
+
+def _scored(
+    image: Reconstruction, settings: Experiment, truth: metrics.Image, full: Reconstruction | None
+) -> dict[str, float | None]:
+    phase = image.phase(settings.pixel_A)
+    return {
+        "truth": metrics.phase_ssim(phase, truth),
+        "resolution": metrics.resolution_A(phase, truth, settings.pixel_A),
+        "full": None if full is None else metrics.phase_ssim(phase, full.phase(settings.pixel_A)),
+        "oversampling": metrics.oversampling_ratio(image, settings.detector_px, settings.pixel_A),
+    }
 
 
 @functools.lru_cache(maxsize=8)
@@ -278,6 +294,7 @@ def _row(
         **{f"q_truth_{key}": value for key, value in gains("truth").items()},
         "q_resolution_mean": float(np.mean(finer)),
         "frc_resolution_A": mean("resolution"),
+        "oversampling_ratio": mean("oversampling"),
         "dose_e_per_A2": metrics.dose_e_per_A2(count, settings.electrons * dose, fov),
         "defocus_A": None
         if name.startswith(tuple(learned))

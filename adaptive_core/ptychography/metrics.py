@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy import ndimage, signal, stats
 
 from adaptive_core.errors import InvalidInputError
+from adaptive_core.ptychography.reconstruction import Reconstruction
 from adaptive_core.simulation.ptychography_forward import ForwardModel
 
 Image = npt.NDArray[np.floating]
@@ -14,6 +15,8 @@ Curve = npt.NDArray[np.float64]
 
 _SSIM_SIGMA_PX = 1.5
 _SSIM_RADIUS_PX = 5
+_TOGETHER = 250
+"""Probes that are held in memory at once."""
 
 
 def phase_ssim(estimate: Image, reference: Image) -> float:
@@ -104,15 +107,19 @@ def resolution_A(a: Image, b: Image, pixel_A: float, threshold: float = 0.5) -> 
     return float(1 / frequency[reached[-1]]) if len(reached) else len(a) * pixel_A
 
 
-def oversampling_ratio(model: ForwardModel, threshold: float = 1e-3) -> float:
-    """N_k / N_u: measured intensities over unknowns, two for every object pixel that is illuminated.
+def oversampling_ratio(image: Reconstruction, detector_px: int, pixel_A: float, threshold: float = 1e-3) -> float:
+    """N_k / N_u: measured intensities over unknowns, two for every object pixel of ``pixel_A`` that is illuminated.
 
     A pixel counts where the summed illumination exceeds ``threshold`` of its largest value. The papers refer to Schloz
     et al., Opt. Express 28, 28306 (2020), and do not say where they draw the line.
     """
-    illumination = model.illumination()
-    unknown = 2 * int((illumination > threshold * illumination.max()).sum())
-    return len(model.probes) * model.detector_px**2 / unknown
+    grid, places = image.grid, image.grid.to_px(image.positions_A)
+    illumination = np.zeros(grid.shape)
+    for chosen in np.array_split(np.arange(len(places)), max(1, len(places) // _TOGETHER)):
+        wave = image.probe if image.probe.ndim == 2 else image.probe[chosen]
+        illumination += ForwardModel(wave, places[chosen], grid.shape, wave.shape[-1]).illumination()
+    area_A2 = float((illumination > threshold * illumination.max()).sum()) * grid.pixel_A**2
+    return len(places) * detector_px**2 / (2 * area_A2 / pixel_A**2)
 
 
 def dose_e_per_A2(patterns: int, electrons: float, fov_A: tuple[float, float]) -> float:

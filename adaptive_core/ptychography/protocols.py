@@ -2,7 +2,7 @@
 
 ``paper``: the papers' reconstruction, five plain iterations with one small fixed step, everything in focus.
 ``honest``: the good reconstruction, at the defocus, batches and epochs that are best for the sparse grid; a learned
-policy brings its own defocus.
+policy may bring its own defocus.
 """
 
 from __future__ import annotations
@@ -80,10 +80,13 @@ def policies(defocus_A: float | None, seed: int) -> dict[str, Policy]:
     }
 
 
-def scan(region: SimulatedRegion, policy: Policy, dose: float, seed: int) -> ScanData:
-    """Everything that a policy measures in a region, at a fraction of the papers' dose."""
+def scan(region: SimulatedRegion, policy: Policy, dose: float, seed: int, defocus_A: float = 0.0) -> ScanData:
+    """Everything that a policy measures in a region, at a fraction of the papers' dose.
+
+    ``defocus_A`` is that of the instrument, for a policy that leaves it as it is.
+    """
     settings = region.settings
-    scanner = SimulatedScanner(region, settings.electrons * dose, seed)
+    scanner = SimulatedScanner(region, settings.electrons * dose, seed, defocus_A)
     plan = episode.make_plan(scanner, settings.positions, settings.subsequences)
     data = None
     for step in episode.run(scanner, policy, plan):
@@ -106,7 +109,7 @@ def image(
     choice = TUNED[region.settings.specimen, dose]
     if protocol == "honest":
         policy = learned or policies(choice.defocus_A, seed)[name]
-        return final_image(scan(region, policy, dose, seed), choice)
+        return final_image(scan(region, policy, dose, seed, choice.defocus_A or 0.0), choice)
     defocus_A = choice.defocus_A if name == DEFOCUSED else None
     policy = learned or policies(defocus_A, seed)[name.removeprefix("defocused_")]
     return reconstruction.rop(scan(region, policy, dose, seed))

@@ -49,9 +49,12 @@ class SimulatedScanner(StandIn):
         region: the specimen.
         electrons: a pattern; by default as in the paper.
         seed: of the noise.
+        defocus_A: of the instrument, where a scan does not set it.
     """
 
-    def __init__(self, region: SimulatedRegion, electrons: float | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, region: SimulatedRegion, electrons: float | None = None, seed: int = 0, defocus_A: float = 0.0
+    ) -> None:
         settings = region.settings
         self._region, self._electrons = region, electrons or settings.electrons
         self._rng = np.random.default_rng(seed)
@@ -64,6 +67,7 @@ class SimulatedScanner(StandIn):
             mrad_per_px=settings.calibration().mrad_per_px,
             energy_kev=settings.optics.energy_kev,
             convergence_mrad=settings.optics.convergence_mrad,
+            defocus_nm=defocus_A / 10,
             beam_current_pa=self._electrons * dose.ELEMENTARY_CHARGE_C / (exposure_us * 1e-6) * 1e12,
         )
         super().__init__(DiffractionAbilities(can_defocus=True, can_blank=True), setup)
@@ -71,7 +75,8 @@ class SimulatedScanner(StandIn):
     def measure(self, positions: FloatArray, defocus_nm: float | None = None) -> DiffractionMeasurement:
         """Simulate the patterns."""
         step_A = self.setup.pixel_size_nm * 10
-        data = self._region.measure(positions * step_A, self._electrons, self._rng, (defocus_nm or 0.0) * 10)
+        defocus_A = (self.setup.defocus_nm if defocus_nm is None else defocus_nm) * 10
+        data = self._region.measure(positions * step_A, self._electrons, self._rng, defocus_A)
         self.beam_on_us += len(positions) * self.setup.exposure_us
         return DiffractionMeasurement(data.patterns, positions)
 

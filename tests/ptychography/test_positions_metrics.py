@@ -10,8 +10,6 @@ from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import metrics, positions, reconstruction
 from adaptive_core.ptychography.experiments import SimulatedRegion, experiment
 from adaptive_core.simulation import ptychography_specimens
-from adaptive_core.simulation.ptychography_forward import ForwardModel
-from adaptive_core.simulation.ptychography_probe import Optics, probe_wave
 
 
 @hypothesis.given(st.integers(1, 400), st.floats(5, 40), st.floats(5, 40))
@@ -116,13 +114,20 @@ def test_dose_is_the_papers():
     assert metrics.dose_e_per_A2(13225, experiment("dwcnt").electrons, (23.0, 23.0)) == pytest.approx(1e5)
 
 
-def test_oversampling_grows_with_the_positions():
-    wave = probe_wave(Optics(60, 33), 96, 30.8)
-    ratios = []
-    for count in (250, 500):
-        place = (positions.sparse_grid(count, (20.0, 20.0)) + 5.4) / 30.8 * 96
-        ratios.append(metrics.oversampling_ratio(ForwardModel(wave, place, (96, 96), 64)))
-    assert ratios[1] == pytest.approx(2 * ratios[0], rel=0.05)
+def test_oversampling_counts_the_illuminated_pixels():
+    settings = experiment("mos2")
+    region, rng = SimulatedRegion(settings, 0), np.random.default_rng(0)
+
+    def ratio(count, threshold):
+        data = region.measure(positions.sparse_grid(count, (20.0, 20.0)), None, rng)
+        image = reconstruction.rop(data, iterations=1)
+        return metrics.oversampling_ratio(image, settings.detector_px, settings.pixel_A, threshold)
+
+    everything = 250 * 64**2 / (2 * 200**2)  # the papers' object has 200 x 200 px
+    assert ratio(250, 1e-3) == pytest.approx(everything, rel=0.05)
+    assert ratio(500, 1e-3) == pytest.approx(2 * everything, rel=0.05)
+    # Of the window, 30.8 A wide, the probes themselves light the region, 20 A wide, and their width around it.
+    assert ratio(500, 0.1) == pytest.approx(2 * everything * (30.8 / 20.7) ** 2, rel=0.15)
 
 
 @pytest.mark.parametrize(

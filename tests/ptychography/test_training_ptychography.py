@@ -31,6 +31,7 @@ from adaptive_core.training.ptychography import (
     credit,
     datasets,
     export_models,
+    guided,
     networks,
     pathwise,
     pictures,
@@ -103,6 +104,36 @@ def test_reconstructions_are_twins():
     )
 
 
+def test_the_papers_descent_stays_finite_where_probes_crowd():
+    small = world.World(MOS2, range(1), MOS2.electrons)
+    place = positions.sparse_grid(250, (2.0, 2.0)) - 1
+    chosen, focus = torch.arange(1), torch.zeros(())
+
+    def image(places, step):
+        there = torch.tensor(places, dtype=torch.float32)[None]
+        patterns = world.Patterns().with_more(*small.measure(small.region(chosen), there, focus, None))
+        return small.rop(patterns, step)
+
+    crowded = 0.02 * place
+    assert image(crowded, reconstruction.ROP_STEP).abs().max() < 2
+    # The step of evenly spread probes is left alone: twice the step, nearly twice the first image.
+    one, two = (image(place, step) for step in (0.01, 0.02))
+    assert float(two.std() / one.std()) == pytest.approx(2, rel=0.1)
+
+
+def test_gradients_of_the_image_reach_every_position():
+    small = world.World(MOS2, range(1), MOS2.electrons)
+    encoder = networks.Autoencoder(TINY).eval()
+    policy = networks.ScanPolicy(TINY, 50)
+    generator = torch.Generator().manual_seed(0)
+    episode = reinforce.play(small, small.region(torch.arange(1)), encoder, policy, 0.0, generator, through=True)
+    small.rop(episode.patterns, 0.1, 1).square().sum().backward()
+    assert policy.head.weight.grad is not None
+    assert (policy.head.weight.grad.abs().sum(1) > 0).all()
+    still = reinforce.play(small, small.region(torch.arange(1)), encoder, policy, 0.0, generator)
+    assert not still.patterns.intensities[0].requires_grad
+
+
 def test_positions_are_differentiable():
     optics = Optics(60, 33)
     waves = torch_model.probe_waves(optics, 32, 12.0, torch.tensor(20.0)).to(torch.complex128)
@@ -152,10 +183,11 @@ def test_voronoi_rewards_divide_all_of_the_phase():
     assert credit.shared_rewards(place, phase) == pytest.approx(np.full(30, phase.sum() / 30))
 
 
-def test_jump_flooding_agrees_with_the_tree():
+def test_voronoi_cells_are_of_the_nearest_position():
     place = np.random.default_rng(1).uniform(-1, 1, (60, 2))
-    exact, flooded = credit.voronoi_cells(place, 96), credit.jump_flooding(place, 96)
-    assert (exact != flooded).mean() < 0.01
+    line = (np.arange(48) + 0.5) / 24 - 1
+    squared = (line[:, None, None] - place[:, 0]) ** 2 + (line[:, None] - place[:, 1]) ** 2
+    np.testing.assert_array_equal(credit.voronoi_cells(place, 48), squared.argmin(-1))
 
 
 def test_reinforce_moves_agents_to_what_is_rewarded():
@@ -187,7 +219,9 @@ def tiny_runs(tmp_path_factory):
     settings = autoencoder.AutoencoderConfig(size="tiny", iterations=3, batch=4, bank=8, regions=4)
     encoder = autoencoder.train(settings, folder / "autoencoder")
     config = reinforce.ReinforceConfig(size="tiny", supervised=3, iterations=2, batch=2, draws=2, regions=4)
-    policy = reinforce.train(config, encoder, folder / "reinforce")
+    by_gradient = guided.GuidedConfig(size="tiny", supervised=3, iterations=2, batch=1, regions=2)
+    start = guided.train(by_gradient, encoder, folder / "guided")
+    policy = reinforce.train(config, encoder, folder / "reinforce", start=start)
     layout = pathwise.PathwiseConfig(
         size="tiny", iterations=2, batch=1, regions=2, validation=1, doses=(0.1,), epochs=1
     )
@@ -196,13 +230,13 @@ def tiny_runs(tmp_path_factory):
 
 
 def test_training_runs_leave_checkpoints_and_curves_and_resume(tiny_runs):
-    folder, encoder, _, _, config = tiny_runs
-    for name in ("autoencoder", "reinforce", "pathwise"):
+    folder, encoder, policy, _, config = tiny_runs
+    for name in ("autoencoder", "guided", "reinforce", "pathwise"):
         assert {path.name for path in (folder / name).iterdir()} >= {"checkpoint.pt", "curve.csv", "curve.png"}
     more = dataclasses.replace(config, iterations=3)
     with pytest.raises(InvalidInputError, match="holds a training run"):
         reinforce.train(more, encoder, folder / "reinforce")
-    reinforce.train(more, encoder, folder / "reinforce", resume=True)
+    reinforce.train(more, encoder, folder / "reinforce", resume=True, start=policy)
     assert torch.load(folder / "reinforce" / "checkpoint.pt", weights_only=True)["iteration"] == 3
 
 

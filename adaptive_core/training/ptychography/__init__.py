@@ -10,7 +10,10 @@ CONFIGS = (
     "adaptive-dwcnt",
     "paper-small",
     "paper-small-2022",
-    "shared-reward",
+    "paper-crystal",
+    "shared-reward-crystal",
+    "guided-crystal",
+    "guided-paper-crystal",
     "paper",
 )
 """Names of the configs of :mod:`recipes`, which needs PyTorch."""

@@ -15,13 +15,14 @@ import typing
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import benchmark
 from adaptive_core.training.configs import changed
-from adaptive_core.training.ptychography import autoencoder, export_models, pathwise, pictures, reinforce
+from adaptive_core.training.ptychography import autoencoder, export_models, guided, pathwise, pictures, reinforce
 from adaptive_core.training.ptychography.autoencoder import AutoencoderConfig
+from adaptive_core.training.ptychography.guided import GuidedConfig
 from adaptive_core.training.ptychography.networks import Autoencoder, LayoutPolicy, ScanPolicy
 from adaptive_core.training.ptychography.pathwise import PathwiseConfig
 from adaptive_core.training.ptychography.reinforce import ReinforceConfig
 
-Config = AutoencoderConfig | PathwiseConfig | ReinforceConfig
+Config = AutoencoderConfig | GuidedConfig | PathwiseConfig | ReinforceConfig
 Network = Autoencoder | LayoutPolicy | ScanPolicy
 
 
@@ -34,7 +35,7 @@ class Recipe:
         title: of the model, on its card.
         description: on its card.
         encoder: recipe of the encoder that it looks through.
-        start: recipe of the layout from which it starts.
+        start: recipe of the policy from which it starts.
         scored_regions: regions of the benchmark whose scores stand on the card; 0 for none.
     """
 
@@ -46,13 +47,26 @@ class Recipe:
     scored_regions: int = 0
 
 
-def _of_paper(title: str, encoder: str = "autoencoder", scored_regions: int = 25, **changes: typing.Any) -> Recipe:
+def _of_paper(
+    title: str,
+    encoder: str = "autoencoder",
+    scored_regions: int = 25,
+    start: str | None = None,
+    **changes: typing.Any,
+) -> Recipe:
     config = ReinforceConfig(**changes)
+    begun = f"first sub-sequence {config.first.replace('_', ' ')}" if start is None else "after training by gradients"
     description = (
-        f"The policy of Schloz et al. by REINFORCE, first sub-sequence {config.first.replace('_', ' ')}, reward "
-        f"{config.credit}; for 250 positions in 5 sub-sequences."
+        f"The policy of Schloz et al. by REINFORCE, {begun}, reward {config.credit}; for 250 positions in 5 "
+        "sub-sequences."
     )
-    return Recipe(config, title, description, encoder, scored_regions=scored_regions)
+    return Recipe(config, title, description, encoder, start, scored_regions)
+
+
+def _of_crystal(title: str, **changes: typing.Any) -> Recipe:
+    """Of the papers' data, one crystal with one rotation; an encoder for any rotation serves."""
+    common: dict[str, typing.Any] = {"specimen": "mos2_crystal", "iterations": 300, "minutes": 30.0}
+    return _of_paper(title, **(common | changes))
 
 
 def _of_tube(**changes: typing.Any) -> PathwiseConfig:
@@ -102,9 +116,20 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
     ),
     "paper-small": _of_paper("Schloz 2023, small", minutes=9.0),
     "paper-small-2022": _of_paper("Schloz 2022, small", minutes=9.0, first="halton"),
-    "shared-reward": _of_paper("Schloz 2023, small, undivided reward", scored_regions=0, minutes=4.0, credit="shared"),
-    # The papers' data have one rotation; an encoder for any rotation serves.
-    "paper-crystal": _of_paper("Schloz 2023, small, one crystal", minutes=9.0, specimen="mos2_crystal", regions=64),
+    "paper-crystal": _of_crystal("Schloz 2023, small, one crystal", scored_regions=0),
+    "shared-reward-crystal": _of_crystal(
+        "Schloz 2023, small, one crystal, undivided reward", scored_regions=0, credit="shared"
+    ),
+    "guided-crystal": Recipe(
+        GuidedConfig(specimen="mos2_crystal"),
+        "Schloz 2023, small, by gradients, one crystal",
+        "The policy of Schloz et al. by the gradient of its image's quality; for 250 positions in 5 sub-sequences.",
+        encoder="autoencoder",
+        scored_regions=25,
+    ),
+    "guided-paper-crystal": _of_crystal(
+        "Schloz 2023, guided, one crystal", start="guided-crystal", iterations=200, learning_rate=1e-4
+    ),
     "paper": _of_paper(
         "Schloz 2023, paper size",
         encoder="autoencoder-paper",
@@ -171,7 +196,11 @@ def _network(name: str, config: Config, folder: pathlib.Path, resume: bool) -> N
             resume,
             typing.cast(LayoutPolicy | None, start),
         )
-    return reinforce.train(config, typing.cast(Autoencoder, encoder), folder / name, resume)
+    if isinstance(config, GuidedConfig):
+        return guided.train(config, typing.cast(Autoencoder, encoder), folder / name, resume)
+    return reinforce.train(
+        config, typing.cast(Autoencoder, encoder), folder / name, resume, typing.cast(ScanPolicy | None, start)
+    )
 
 
 def _config(name: str) -> Config:
@@ -181,7 +210,7 @@ def _config(name: str) -> Config:
 def _exported(name: str, config: Config, folder: pathlib.Path, network: Network) -> pathlib.Path:
     """Write the model of a finished run with its config, and for a policy the encoder and a picture of examples."""
     recipe, run = RECIPES[name], folder / name
-    protocol = "paper" if isinstance(config, ReinforceConfig) else "honest"
+    protocol = "honest" if isinstance(config, PathwiseConfig) else "paper"
     training: dict[str, typing.Any] = {
         "config": name,
         "specimen": config.specimen,

@@ -8,6 +8,9 @@ Deviations from the papers, all by configuration or stated here:
 * the first sub-sequence is the network's answer to zeros, trained by the supervised part to be the given one;
 * ``draws``: the reward of an agent counts against its mean over several episodes of the same region;
 * everything is simulated, in the small window of the binned detector (see :mod:`world`);
+* the step of the rewarded descent shrinks where probes crowd (:data:`world.STABLE`): with the papers' fixed one images
+  diverge there;
+* a run may start from a policy that was trained by gradients (:mod:`guided`) and not from a sequence;
 * what the policy sees is the weighted reconstruction with warm start, what it is rewarded for is ``reward``.
 """
 
@@ -34,6 +37,23 @@ from adaptive_core.training.ptychography.world import VALIDATION_SEED, Patterns,
 from adaptive_core.training.runs import RunFolder
 
 logger = logging.getLogger(__name__)
+
+
+class Initialisation(typing.Protocol):
+    """What the supervised initialisation needs of a config; see :class:`ReinforceConfig`."""
+
+    @property
+    def first(self) -> str: ...
+    @property
+    def supervised(self) -> int: ...
+    @property
+    def supervised_learning_rate(self) -> float: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +142,12 @@ def play(
     policy: ScanPolicy,
     sigma: float,
     generator: torch.Generator,
+    through: bool = False,
 ) -> Episode:
-    """Scan every region of a batch; ``sigma`` in units of [-1, 1], 0 for the means themselves."""
+    """Scan every region of a batch; ``sigma`` in units of [-1, 1], 0 for the means themselves.
+
+    With ``through`` the patterns are differentiable by the means.
+    """
     sets, part = len(potentials), policy.positions
     code = potentials.new_zeros(sets, policy.size.code)
     state = potentials.new_zeros(sets, policy.state_size)
@@ -132,12 +156,13 @@ def play(
     patterns, image = Patterns(), None
     means, actions = [], []
     for left in reversed(range(world.settings.subsequences)):
-        mean, state = policy(code, action, state)
+        mean, state = policy(code, action.detach(), state)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        action = (mean.detach() + sigma * noise).clamp(-1, 1)
-        with torch.no_grad():
+        action = ((mean if through else mean.detach()) + sigma * noise).clamp(-1, 1)
+        with torch.set_grad_enabled(through and torch.is_grad_enabled()):
             patterns = patterns.with_more(*world.measure(potentials, action, focus, generator))
-            if left:
+        if left:
+            with torch.no_grad():
                 image = world.reconstruct(patterns, 1, image)
                 code = encoder.encode(standardised(world.images(image, policy.size.image_px)))
         means.append(mean)
@@ -152,12 +177,18 @@ def rewards(world: World, episode: Episode, config: ReinforceConfig) -> Tensor:
             potentials = world.rop(episode.patterns, ROP_STEP)
         else:
             potentials = world.reconstruct(episode.patterns, 3)
-        # A descent that diverged, as it does where probes coincide, shows nothing.
-        phases = torch.nan_to_num(world.images(potentials, 96)[:, 0], 0.0, 0.0, 0.0).cpu().numpy()
+        phases = world.images(potentials, 96)[:, 0].cpu().numpy()
     positions = episode.actions.flatten(1, 2).cpu().numpy()
     divide = CREDITS[config.credit]
     each = [divide(place, phase) for place, phase in zip(positions, phases, strict=True)]
     return torch.from_numpy(np.stack(each)).to(episode.actions.device)
+
+
+def phase_at_probes(episode: Episode, truth: Tensor) -> float:
+    """Mean of the true phases (b, 1, h, h) at the positions, over their mean."""
+    places = episode.actions.flatten(1, 2)[:, :, None].flip(-1)
+    under = torch.nn.functional.grid_sample(truth, places, align_corners=False, padding_mode="border")
+    return float(under.mean() / truth.mean())
 
 
 def reinforce_loss(episode: Episode, reward: Tensor, sigma: float, draws: int) -> Tensor:
@@ -174,8 +205,17 @@ def reinforce_loss(episode: Episode, reward: Tensor, sigma: float, draws: int) -
     return -(log_likelihood * reward).sum(1).mean()
 
 
-def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, resume: bool = False) -> ScanPolicy:
-    """Train, resume or finish a run in ``folder``; returns the policy, in evaluation mode on the CPU."""
+def train(
+    config: ReinforceConfig,
+    encoder: Autoencoder,
+    folder: pathlib.Path,
+    resume: bool = False,
+    start: ScanPolicy | None = None,
+) -> ScanPolicy:
+    """Train, resume or finish a run in ``folder``; returns the policy, in evaluation mode on the CPU.
+
+    ``start`` is the policy to start from; without one, that is what the supervised initialisation makes.
+    """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     settings = experiment(config.specimen)
@@ -188,7 +228,9 @@ def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, r
     held_out = range(VALIDATION_SEED, VALIDATION_SEED + config.batch)
     unseen = World(settings, held_out, electrons, device=config.device)
     sigma = 2 * config.sigma
-    if checkpoint is None:
+    if start is not None:
+        policy.load_state_dict(start.state_dict())
+    elif checkpoint is None:
         supervise(config, world, encoder, policy)
 
     def step(policy: ScanPolicy, iteration: int, _progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -206,11 +248,9 @@ def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, r
         generator = generator_at(config.seed, 0, config.device)
         episode = play(unseen, unseen.region(chosen), encoder, policy, 0.0, generator)
         truth = unseen.images(unseen.truth(chosen), 96)
-        places = episode.actions.flatten(1, 2)[:, :, None].flip(-1)
-        under = torch.nn.functional.grid_sample(truth, places, align_corners=False, padding_mode="border")
         return {
             "unseen_reward": float(rewards(unseen, episode, config).sum(1).mean()),
-            "phase_at_probes": float(under.mean() / truth.mean()),
+            "phase_at_probes": phase_at_probes(episode, truth),
             "adaptation": float((episode.means - episode.means.mean(0)).std()),
         }
 
@@ -226,7 +266,7 @@ def train(config: ReinforceConfig, encoder: Autoencoder, folder: pathlib.Path, r
     return fitted.network.cpu().eval()
 
 
-def supervise(config: ReinforceConfig, world: World, encoder: Autoencoder, policy: ScanPolicy) -> None:
+def supervise(config: Initialisation, world: World, encoder: Autoencoder, policy: ScanPolicy) -> None:
     """Fit the policy's means to the initial sequence (Eq. 9), on what it sees when that sequence is scanned."""
     optimizer = torch.optim.Adam(policy.parameters(), config.supervised_learning_rate)
     target = target_sequence(world.settings, config.first).to(config.device)

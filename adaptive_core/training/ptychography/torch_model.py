@@ -164,13 +164,14 @@ def weighted_descent(
 def gradient_descent(
     models: list[TorchForwardModel],
     intensities: list[Tensor],
-    step: float,
+    step: float | Tensor,
     iterations: int = 5,
     start: Tensor | None = None,
 ) -> Tensor:
     """Twin of :func:`adaptive_core.ptychography.engines.gradient_descent` for data sets side by side (ROP, Eq. 2).
 
-    All positions count in every iteration, in whatever batches they come. Returns potentials (b, n, n), complex64.
+    All positions count in every iteration, in whatever batches they come. ``step`` is one for all sets, or (b, 1, 1).
+    Returns potentials (b, n, n), complex64.
     """
     sets, n = len(intensities[0]), models[0].object_px
     count = sum(measured.shape[1] for measured in intensities)
