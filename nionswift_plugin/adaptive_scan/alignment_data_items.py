@@ -18,7 +18,8 @@ from adaptive_core.alignment.episode import AlignmentResult, AlignmentStep
 from adaptive_core.ports import ImageArray
 from nionswift_plugin.adaptive_scan.alignment_preparation import PreparedAlignment
 from nionswift_plugin.adaptive_scan.background import Steps
-from nionswift_plugin.adaptive_scan.data_items import METADATA_KEY, LiveItem, Metadata, add_item, show_items
+from nionswift_plugin.adaptive_scan.data_items import METADATA_KEY, Metadata, show_items
+from nionswift_plugin.adaptive_scan.live_items import LiveItems
 
 TITLE = "Adaptive Scan (alignment)"
 ROLE = "alignment"
@@ -53,25 +54,20 @@ class TraceItem:
         self._document_controller = document_controller
         self._document_model = document_controller.document_model
         self._prepared = prepared
-        self._live: LiveItem | None = None
+        self._items = LiveItems(document_controller)
         self._moves: collections.deque[Metadata] = collections.deque(maxlen=MOST_MOVES)
         self._sightings: collections.deque[_Sighting] = collections.deque(maxlen=MOST_MOVES + 1)
         self._last: AlignmentStep | None = None
-        self._pending: DataAndMetadata.DataAndMetadata | None = None
 
     def make(self) -> Steps:
         """Make the item, or take up that of an earlier alignment, and show it."""
-        item = next((i for i in self._document_model.data_items if _is_trace(i)), None)
-        if item is None:
+        earlier = next((item for item in self._document_model.data_items if _is_trace(item)), None)
+        if earlier is None:
             Acquisition.session_manager.begin_acquisition(self._document_model)
-            blank = np.zeros(self._prepared.camera.shape, dtype=np.float32)
-            item = add_item(self._document_model, TITLE, self._xdata(blank, None))
-            yield
-        self.data_item = item
-        self._live = LiveItem(self._document_model, item)
-        if self._pending is not None:
-            self._live.push(self._pending)
-        yield from show_items(self._document_controller, [item])
+        blank = self._xdata(np.zeros(self._prepared.camera.shape, dtype=np.float32), None)
+        self.data_item = self._items.make(ROLE, TITLE, blank, earlier)
+        yield
+        yield from show_items(self._document_controller, [self.data_item])
 
     def push(self, step: AlignmentStep, *, shown: bool) -> None:
         """Take note of a step, from any one thread, and show its frame if ``shown``."""
@@ -92,7 +88,7 @@ class TraceItem:
                 _Sighting(step.disk.centre_px, step.disk.radius_px, step.target_px, (int(height), int(width)))
             )
         if shown:
-            self._show(self._xdata(step.frame, None))
+            self._items.push(ROLE, self._xdata(step.frame, None))
 
     def draw(self) -> Steps:
         """Draw disk, target and path as they are now."""
@@ -133,16 +129,9 @@ class TraceItem:
     def close(self, result: AlignmentResult | None) -> Steps:
         """Show the last frame with the figures of the alignment; the item is no longer live."""
         if self._last is not None:
-            self._show(self._xdata(self._last.frame, result))
+            self._items.push(ROLE, self._xdata(self._last.frame, result))
         yield
-        if self._live is not None:
-            self._live.close()
-            self._live = None
-
-    def _show(self, xdata: DataAndMetadata.DataAndMetadata) -> None:
-        self._pending = xdata
-        if self._live is not None:
-            self._live.push(xdata)
+        yield from self._items.close()
 
     def _xdata(self, frame: ImageArray, result: AlignmentResult | None) -> DataAndMetadata.DataAndMetadata:
         prepared = self._prepared

@@ -15,12 +15,13 @@ from nion.data import Calibration, DataAndMetadata
 from nion.instrumentation import Acquisition, scan_base
 from nion.instrumentation import stem_controller as stem_controllers
 from nion.swift import DocumentController
-from nion.swift.model import ApplicationData, DataItem, DisplayItem, DocumentModel
+from nion.swift.model import DataItem, DisplayItem, DocumentModel
 
 from adaptive_core.partial_scan import Estimate
 from adaptive_core.ports import ImageArray
 from adaptive_core.scan_path import Action
 from nionswift_plugin.adaptive_scan.background import Steps
+from nionswift_plugin.adaptive_scan.live_items import LiveItems
 from nionswift_plugin.adaptive_scan.path_graphics import PathGraphics, path_colours
 from nionswift_plugin.adaptive_scan.path_picture import PathPicture
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan
@@ -104,36 +105,10 @@ class Frame:
         )
 
 
-class LiveItem:
-    """A data item that is being acquired: shown as live, kept in memory, and written when it is closed.
-
-    All but :meth:`push` belongs to the user interface's thread.
-    """
-
-    def __init__(self, document_model: DocumentModel.DocumentModel, data_item: DataItem.DataItem) -> None:
-        self.data_item = data_item
-        self._document_model = document_model
-        data_item.increment_data_ref_count()
-        self._transaction = document_model.item_transaction(data_item)
-        document_model.begin_data_item_live(data_item)
-
-    def push(self, xdata: DataAndMetadata.DataAndMetadata) -> None:
-        """Show new data soon, from any thread; of several pushes in a short time the last one counts."""
-        self._document_model._queue_data_item_update(self.data_item, xdata)
-
-    def close(self) -> None:
-        """Show what was pushed last, and write it; the operator may have deleted the item meanwhile."""
-        self._document_model.perform_data_item_updates()
-        self._transaction.close()
-        self._document_model.end_data_item_live(self.data_item)
-        if not self.data_item._closed:
-            self.data_item.decrement_data_ref_count()
-
-
-class ResultItems:
+class ResultItems(LiveItems):
     """The data items of one scan: made as it starts, finished as it ends.
 
-    All but :meth:`push` belongs to the user interface's thread.
+    All but :meth:`show` belongs to the user interface's thread.
 
     Args:
         document_controller: the window in which they are shown.
@@ -142,7 +117,6 @@ class ResultItems:
         earlier: the items of the scan that is continued, which go on in these.
 
     Attributes:
-        data_items: by role.
         is_made: whether all of them are there.
     """
 
@@ -153,9 +127,8 @@ class ResultItems:
         frame: Frame,
         earlier: ResultItems | None = None,
     ) -> None:
-        self.data_items: dict[str, DataItem.DataItem] = {}
+        super().__init__(document_controller)
         self.is_made = False
-        self._document_controller = document_controller
         self._document_model = document_controller.document_model
         self._prepared = prepared
         self._frame = frame
@@ -163,45 +136,31 @@ class ResultItems:
         self._channel = prepared.plan.setup.channels[0]
         self._picture = PathPicture(prepared.plan.setup.size_px, prepared.plan.probes, path_colours())
         self._graphics: PathGraphics | None = None
-        self._latest: dict[str, DataAndMetadata.DataAndMetadata] = {}
-        self._live: dict[str, LiveItem] = {}
 
-    def make(self, is_live: bool) -> Steps:
-        """Make the items with what was pushed so far, live until :meth:`close` if wanted, and show them."""
-        setup, model = self._prepared.plan.setup, self._document_model
-        Acquisition.session_manager.begin_acquisition(model)
-        suffix = free_suffix(model, COMPLETED)
+    def make_all(self) -> Steps:
+        """Make the items with what was shown so far, live until :meth:`close`, and put them into display panels."""
+        plan = self._prepared.plan
+        Acquisition.session_manager.begin_acquisition(self._document_model)
+        suffix = free_suffix(self._document_model, COMPLETED)
+        blank = self._xdata(np.full(plan.setup.size_px, np.nan, dtype=np.float32), {}, is_brief=True)
         for role in ROLES:
             predicted = self._prepared.models.generator.predicts_error
             if role in self.data_items or (role == UNCERTAINTY and not predicted):
                 continue
-            item, shown = self._earlier.get(role), self._latest.get(role)
-            if item is None or item._closed:
-                unknown = np.full(setup.size_px, np.nan, dtype=np.float32)
-                first = self._xdata(unknown, {}, is_brief=True) if shown is None else shown
-                item = add_item(model, f"{item_title(role)}{suffix}", first)
-                if role == UNCERTAINTY:
-                    self._display_item(item).display_data_channels[0].color_map_id = "magma"
-                elif role == MEASURED:
-                    self._set_contrast(item)
-            else:
-                shown = None
-            if is_live:
-                self._live[role] = LiveItem(model, item)
-            # What was pushed while the item was being made has not reached it.
-            latest = self._latest.get(role)
-            if latest is not None and latest is not shown:
-                model._queue_data_item_update(item, latest)
-            self.data_items[role] = item
+            earlier = self._earlier.get(role)
+            item = self.make(role, f"{item_title(role)}{suffix}", blank, earlier)
+            if item is not earlier and role == UNCERTAINTY:
+                self._display_item(item).display_data_channels[0].color_map_id = "magma"
+            elif item is not earlier and role == MEASURED:
+                self._set_contrast(item)
             yield
         self.is_made = True
         measured = self._display_item(self.data_items[MEASURED])
-        plan = self._prepared.plan
         segments = math.ceil(plan.probes / plan.probes_per_segment)
-        self._graphics = PathGraphics(measured, setup.size_px, plan.probes, segments)
+        self._graphics = PathGraphics(measured, plan.setup.size_px, plan.probes, segments)
         yield from show_items(self._document_controller, list(self.data_items.values()))
 
-    def push(
+    def show(
         self,
         measured: ImageArray,
         estimate: Estimate | None,
@@ -219,14 +178,14 @@ class ResultItems:
             is_final: whether this is the end; only then are all metadata given.
         """
         brief = {"is_brief": not is_final}
-        self._push(MEASURED, self._xdata(measured, extra, **brief))
+        self.push(MEASURED, self._xdata(measured, extra, **brief))
         if self._picture.draw(actions) or is_final:
             picture = self._picture.image.copy()
-            self._push(PATH, self._xdata(picture, extra, scale=self._picture.scale, units="", **brief))
+            self.push(PATH, self._xdata(picture, extra, scale=self._picture.scale, units="", **brief))
         if estimate is not None:
-            self._push(COMPLETED, self._xdata(estimate.image, extra, **brief))
+            self.push(COMPLETED, self._xdata(estimate.image, extra, **brief))
             if estimate.error is not None:
-                self._push(UNCERTAINTY, self._xdata(estimate.error, extra, **brief))
+                self.push(UNCERTAINTY, self._xdata(estimate.error, extra, **brief))
 
     def draw(self, actions: collections.abc.Sequence[Action]) -> Steps:
         """Draw what is new of the path as graphics, and set the contrast."""
@@ -239,18 +198,6 @@ class ResultItems:
             yield
             if item._closed:
                 return
-
-    def close(self) -> Steps:
-        """They are no longer live."""
-        while self._live:
-            _, live = self._live.popitem()
-            live.close()
-            yield
-
-    def _push(self, role: str, xdata: DataAndMetadata.DataAndMetadata) -> None:
-        self._latest[role] = xdata
-        if role in self._live:
-            self._live[role].push(xdata)
 
     def _xdata(self, data: npt.NDArray[typing.Any], extra: Metadata, **options: typing.Any) -> typing.Any:
         return self._frame.xdata(data, self._channel, extra, **options)
@@ -281,19 +228,6 @@ def free_suffix(document_model: DocumentModel.DocumentModel, role: str) -> str:
         number += 1
         suffix = f" {number}"
     return suffix
-
-
-def add_item(
-    document_model: DocumentModel.DocumentModel, title: str, xdata: DataAndMetadata.DataAndMetadata
-) -> DataItem.DataItem:
-    """A new data item of the project, with the session's metadata."""
-    item = DataItem.new_data_item(xdata)
-    item.title = title
-    session = ApplicationData.get_session_metadata_dict()
-    Acquisition.session_manager.update_session_metadata_dict(document_model, session)
-    item.session_metadata = session
-    document_model.append_data_item(item)
-    return item
 
 
 def show_items(

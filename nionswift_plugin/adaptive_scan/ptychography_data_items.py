@@ -14,7 +14,7 @@ from nion.data import Calibration, DataAndMetadata
 from nion.instrumentation import Acquisition, scan_base
 from nion.instrumentation import stem_controller as stem_controllers
 from nion.swift import DocumentController
-from nion.swift.model import DataItem, DisplayItem
+from nion.swift.model import DisplayItem
 
 from adaptive_core.ports import ImageArray
 from adaptive_core.ptychography import metrics
@@ -26,13 +26,12 @@ from nionswift_plugin.adaptive_scan.background import Steps
 from nionswift_plugin.adaptive_scan.data_items import (
     METADATA_KEY,
     Frame,
-    LiveItem,
     Metadata,
-    add_item,
     free_suffix,
     item_title,
     show_items,
 )
+from nionswift_plugin.adaptive_scan.live_items import LiveItems
 from nionswift_plugin.adaptive_scan.path_graphics import path_colours
 from nionswift_plugin.adaptive_scan.path_picture import PathPicture
 from nionswift_plugin.adaptive_scan.position_graphics import PositionGraphics
@@ -77,39 +76,35 @@ def region_frame(prepared: PreparedPtychography, shape: tuple[int, int]) -> Fram
     )
 
 
-class PtychographyItems:
+class PtychographyItems(LiveItems):
     """The data items of one scan.
 
-    All but :meth:`push` belongs to the user interface's thread.
+    All but :meth:`show` belongs to the user interface's thread.
 
     Args:
         document_controller: the window in which they are shown.
         prepared: the scan.
 
     Attributes:
-        data_items: by role.
-        similarity: SSIM of the image that was pushed last with the truth; None where that is not known.
+        similarity: SSIM of the image that was shown last with the truth; None where that is not known.
         resolution_A: at which the correlation with the truth falls below one half; likewise.
     """
 
     def __init__(
         self, document_controller: DocumentController.DocumentController, prepared: PreparedPtychography
     ) -> None:
-        self.data_items: dict[str, DataItem.DataItem] = {}
+        super().__init__(document_controller)
         self.similarity: float | None = None
         self.resolution_A: float | None = None
-        self._document_controller = document_controller
         self._document_model = document_controller.document_model
         self._prepared = prepared
         self._pixel_A = prepared.image_pixel_A
         self._truth: ImageArray | None = None
         self._frame: Frame | None = None
-        self._latest: dict[str, DataAndMetadata.DataAndMetadata] = {}
-        self._live: dict[str, LiveItem] = {}
         self._positions = np.zeros((0, 2))
         self._crosses: PositionGraphics | None = None
 
-    def push(self, data: ScanData, image: Reconstruction, extra: Metadata, file: pathlib.Path | None = None) -> None:
+    def show(self, data: ScanData, image: Reconstruction, extra: Metadata, file: pathlib.Path | None = None) -> None:
         """Show an image and the positions that it was made of, from any one thread.
 
         Args:
@@ -124,32 +119,25 @@ class PtychographyItems:
             self._frame, self._truth = region_frame(self._prepared, shape), self._prepared.known_phase(shape)
         extra = {**extra, "file": None if file is None else str(file)}
         curve = None if self._truth is None else self._compare(phase, self._truth, extra)
-        self._push(PHASE, self._frame.xdata(phase, PHASE, extra, units="rad"))
-        self._push(AMPLITUDE, self._frame.xdata(image.amplitude(self._pixel_A), AMPLITUDE, extra, units=""))
+        self.push(PHASE, self._frame.xdata(phase, PHASE, extra, units="rad"))
+        self.push(AMPLITUDE, self._frame.xdata(image.amplitude(self._pixel_A), AMPLITUDE, extra, units=""))
         picture, scale = positions_picture(
             phase, data.positions_A / self._pixel_of(phase), self._prepared.plan.positions
         )
         self._positions = data.positions_A[-self._prepared.plan.part :] / self._prepared.plan.calibration.fov_A
-        self._push(POSITIONS, self._frame.xdata(picture, POSITIONS, extra, scale=scale, units=""))
+        self.push(POSITIONS, self._frame.xdata(picture, POSITIONS, extra, scale=scale, units=""))
         if curve is not None:
-            self._push(FRC, curve)
+            self.push(FRC, curve)
 
-    def make(self) -> Steps:
-        """Make the items with what was pushed last, live until :meth:`close`, and show them; once is enough."""
-        model = self._document_model
+    def make_all(self) -> Steps:
+        """Make the items of what was shown, live until :meth:`close`, and put them into display panels."""
         if not self.data_items:
-            Acquisition.session_manager.begin_acquisition(model)
-        suffix = free_suffix(model, PHASE)
+            Acquisition.session_manager.begin_acquisition(self._document_model)
+        suffix = free_suffix(self._document_model, PHASE)
         for role, first in list(self._latest.items()):
-            if role in self.data_items:
-                continue
-            item = add_item(model, f"{item_title(role)}{suffix}", first)
-            self._live[role] = LiveItem(model, item)
-            # What was pushed while the item was being made has not reached it.
-            if self._latest[role] is not first:
-                self._live[role].push(self._latest[role])
-            self.data_items[role] = item
-            yield
+            if role not in self.data_items:
+                self.make(role, f"{item_title(role)}{suffix}", first)
+                yield
         yield from show_items(self._document_controller, list(self.data_items.values()))
         yield from self.draw()
 
@@ -165,18 +153,6 @@ class PtychographyItems:
             yield
             if item._closed:
                 return
-
-    def close(self) -> Steps:
-        """They are no longer live."""
-        while self._live:
-            _, live = self._live.popitem()
-            live.close()
-            yield
-
-    def _push(self, role: str, xdata: DataAndMetadata.DataAndMetadata) -> None:
-        self._latest[role] = xdata
-        if role in self._live:
-            self._live[role].push(xdata)
 
     def _compare(self, phase: ImageArray, truth: ImageArray, extra: Metadata) -> DataAndMetadata.DataAndMetadata:
         """Fourier ring correlation with the truth, in the largest square in the middle; its figures join ``extra``."""

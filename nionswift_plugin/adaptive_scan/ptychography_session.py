@@ -103,8 +103,8 @@ class _Display:
         items, prepared, now = self._items, self._prepared, time.monotonic()
         if items is None or prepared is None or now - self._last_s < UPDATE_INTERVAL_S:
             return
-        items.push(step.data, step.image, {"dose_e_per_A2": step.dose_e_per_A2, "finish_reason": None})
-        self._steps.add(items.make() if self._last_s == 0.0 else items.draw())
+        items.show(step.data, step.image, {"dose_e_per_A2": step.dose_e_per_A2, "finish_reason": None})
+        self._steps.add(items.make_all() if self._last_s == 0.0 else items.draw())
         done, planned = step.data.count, prepared.plan.positions
         left_s = (now - self._began_s) * (planned - done) / done
         dose = dose_text(step.dose_e_per_A2)
@@ -118,7 +118,7 @@ class _Display:
         items = self._items
         if items is not None and outcome.data is not None and outcome.image is not None:
             try:
-                items.push(outcome.data, outcome.image, _figures(outcome), outcome.file)
+                items.show(outcome.data, outcome.image, _figures(outcome), outcome.file)
             except Exception as error:
                 outcome = _not_shown(outcome, error)
         self._steps.add(self._finish(outcome))
@@ -134,7 +134,7 @@ class _Display:
         items = self._items
         try:
             if items is not None and outcome.image is not None:
-                yield from items.make()
+                yield from items.make_all()
                 yield from items.close()
                 outcome = dataclasses.replace(outcome, similarity=items.similarity, resolution_A=items.resolution_A)
         except Exception as error:

@@ -11,8 +11,6 @@ import typing
 
 import numpy as np
 from nion.swift import DocumentController
-from nion.swift.model import Notification
-from nion.utils import Observable
 
 from adaptive_core.errors import AdaptiveScanError, InvalidInputError, ScanCancelledError
 from adaptive_core.partial_scan import FinishReason, PartialImage
@@ -26,12 +24,13 @@ from nionswift_plugin.adaptive_scan.data_items import (
     Frame,
     Metadata,
     ResultItems,
-    add_item,
     free_suffix,
     item_title,
     show_items,
 )
+from nionswift_plugin.adaptive_scan.live_items import add_item
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan
+from nionswift_plugin.adaptive_scan.section_session import SectionSession
 from nionswift_plugin.adaptive_scan.verification import Verification, raster_scanner, take_raster
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ _PREPARING = "Preparing ..."
 Prepare = collections.abc.Callable[[], PreparedScan]
 
 
-class ScanSession(Observable.Observable):
+class ScanSession(SectionSession):
     """What is going on, and what was done last; for the user interface's thread.
 
     Observable properties: ``is_busy``, ``progress_percent``, ``status`` and ``outcome``.
@@ -62,9 +61,7 @@ class ScanSession(Observable.Observable):
         super().__init__()
         self.document_controller = document_controller
         self.journals = journals
-        self.is_busy = False
         self.progress_percent = 0
-        self.status = ""
         self.outcome: Outcome | None = None
         self._post = post
         self._closed = False
@@ -117,6 +114,8 @@ class ScanSession(Observable.Observable):
         if outcome is None or outcome.prepared is None or outcome.scan is None or not outcome.scan.probes:
             return
         prepared, scan = outcome.prepared, outcome.scan
+        if outcome.estimate is not None and outcome.estimate.position_errors is not None:
+            scan = outcome.estimate.position_errors.corrected(scan)
         names = prepared.plan.setup.channels
 
         def work() -> collections.abc.Callable[[], str]:
@@ -127,11 +126,6 @@ class ScanSession(Observable.Observable):
             return lambda: self._show_channels(images, frame)
 
         self._work("Completing the other channels ...", work, lambda: None)
-
-    def say(self, line: str) -> None:
-        """Tell the operator something."""
-        if not self.is_busy:
-            self._set(status=line)
 
     def close(self) -> None:
         """Stop what is going on and wait until the device has been put back."""
@@ -202,11 +196,7 @@ class ScanSession(Observable.Observable):
 
     def _fail(self, line: str) -> None:
         self._done(line, 0)
-        Notification.notify(
-            Notification.Notification(
-                "adaptive_scan.error", "\N{WARNING SIGN} Adaptive Scan", "Adaptive Scan Failed", line
-            )
-        )
+        self._warn("Adaptive Scan Failed", line)
 
     def _finished(self, outcome: Outcome) -> None:
         """A scan has ended and is shown."""
@@ -228,12 +218,6 @@ class ScanSession(Observable.Observable):
     def _progressed(self, progress: Progress) -> None:
         self._set(progress_percent=round(100 * progress.fraction), status=_progress_line(progress))
 
-    def _set(self, **values: typing.Any) -> None:
-        for name, value in values.items():
-            if getattr(self, name) != value:
-                setattr(self, name, value)
-                self.notify_property_changed(name)
-
     def _show_verification(
         self, verification: Verification, frame: Frame, channel: str, dose_e_per_A2: float | None
     ) -> str:
@@ -246,7 +230,7 @@ class ScanSession(Observable.Observable):
         }
         suffix = free_suffix(document_model, RASTER)
         items = [
-            add_item(document_model, f"{item_title(role)}{suffix}", frame.xdata(data, channel, figures))
+            add_item(self.document_controller, f"{item_title(role)}{suffix}", frame.xdata(data, channel, figures))
             for role, data in ((DIFFERENCE, verification.difference), (RASTER, verification.raster))
         ]
         self._steps.add(show_items(self.document_controller, items))
@@ -262,7 +246,7 @@ class ScanSession(Observable.Observable):
         for name, image in images.items():
             role = f"{COMPLETED}, {name}"
             title = f"{item_title(role)}{free_suffix(document_model, role)}"
-            items.append(add_item(document_model, title, frame.xdata(image, name, {})))
+            items.append(add_item(self.document_controller, title, frame.xdata(image, name, {})))
         self._steps.add(show_items(self.document_controller, items))
         return f"Completed {', '.join(images)}." if images else "Only one channel was recorded."
 
@@ -289,19 +273,19 @@ class _Display:
         if self.items is None:
             return
         figures = _figures(update.progress, None)
-        self.items.push(update.measured, update.estimate, self._actions, figures, is_final=False)
+        self.items.show(update.measured, update.estimate, self._actions, figures, is_final=False)
         # One update waits at most, the newest.
         is_waiting, self._update = self._update is not None, update
         if not is_waiting:
             self._steps.add(self._show_update(self.items))
         if not self._is_asked_for:
             self._is_asked_for = True
-            self._steps.add(self.items.make(is_live=True))
+            self._steps.add(self.items.make_all())
 
     def finished(self, outcome: Outcome) -> None:
         if self.items is not None and outcome.scan is not None:
             figures = _figures(outcome.progress, outcome)
-            self.items.push(outcome.scan.image(), outcome.estimate, outcome.scan.actions, figures, is_final=True)
+            self.items.show(outcome.scan.image(), outcome.estimate, outcome.scan.actions, figures, is_final=True)
         self._steps.add(self._finish(outcome, self.items))
 
     def _show_update(self, items: ResultItems) -> Steps:
@@ -314,7 +298,7 @@ class _Display:
         try:
             if items is not None:
                 if not items.is_made:
-                    yield from items.make(is_live=False)
+                    yield from items.make_all()
                 yield from items.close()
         except Exception as error:
             logger.exception("The results of a scan could not be shown.")
@@ -338,7 +322,9 @@ def _figures(progress: Progress | None, outcome: Outcome | None) -> Metadata:
             predicted_error=progress.predicted_error,
         )
     if outcome is not None:
-        figures.update(finish_reason=str(outcome.reason), error=outcome.error)
+        errors = None if outcome.estimate is None else outcome.estimate.position_errors
+        found = None if errors is None else dataclasses.asdict(errors)
+        figures.update(finish_reason=str(outcome.reason), error=outcome.error, position_errors=found)
     return figures
 
 
@@ -380,10 +366,12 @@ def _result_line(outcome: Outcome) -> str:
         return "Aborted before the scan began."
     if outcome.reason is FinishReason.COMPLETED:
         progress = outcome.progress
+        errors = None if outcome.estimate is None else outcome.estimate.position_errors
+        corrected = "" if errors is None else f"; corrected {errors}"
         return (
             f"Completed: {progress.probes} probes, {percent_text(progress.coverage)}, "
             f"{dose_text(progress.dose_e_per_A2)} in {time_text(progress.seconds)}"
-            f"{_error_text(progress.predicted_error)}."
+            f"{_error_text(progress.predicted_error)}{corrected}."
         )
     return f"Aborted. {_kept(outcome)}"
 
