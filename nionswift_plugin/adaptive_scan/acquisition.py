@@ -12,13 +12,13 @@ import dataclasses
 import logging
 import pathlib
 import statistics
-import threading
 import time
 import typing
 
 from adaptive_core.errors import AdaptiveScanError
 from adaptive_core.partial_scan import Episode, Estimate, FinishReason, PartialImage, ScanStep
 from adaptive_core.ports import ImageArray
+from nionswift_plugin.adaptive_scan.background import Task
 from nionswift_plugin.adaptive_scan.preparation import PreparedScan
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Listener(typing.Protocol):
         ...
 
 
-class ScanRun:
+class ScanRun(Task):
     """Prepares and runs a scan on a thread of its own.
 
     Args:
@@ -125,28 +125,15 @@ class ScanRun:
     def __init__(
         self, prepare: collections.abc.Callable[[], PreparedScan], journals: pathlib.Path, listener: Listener
     ) -> None:
+        super().__init__("adaptive scan")
         self._prepare = prepare
         self._journals = journals
         self._listener = listener
-        self._aborted = threading.Event()
         self._prepared: PreparedScan | None = None
-        self._thread = threading.Thread(target=self._work, name="adaptive scan", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def abort(self) -> None:
         """Stop soon, keeping what was measured; returns at once."""
-        self._aborted.set()
-        if self._prepared is not None:
-            # A device that hangs must not hang the caller.
-            threading.Thread(target=self._prepared.scanner.cancel, name="adaptive scan abort", daemon=True).start()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; whether it has come."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        self._abort(None if self._prepared is None else self._prepared.scanner.cancel)
 
     def _work(self) -> None:
         try:

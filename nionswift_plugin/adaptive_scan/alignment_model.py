@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import pathlib
 import typing
@@ -34,7 +35,7 @@ from nionswift_plugin.adaptive_scan.alignment_settings import (
     ToleranceUnit,
     response_memory,
 )
-from nionswift_plugin.adaptive_scan.section_model import SectionModel, index_of
+from nionswift_plugin.adaptive_scan.section_model import SectionModel
 from nionswift_plugin.adaptive_scan.settings_text import (
     SettingFlag,
     SettingIndex,
@@ -68,7 +69,8 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
     target_index = SettingIndex("target", TARGETS)
     unit_index = SettingIndex("tolerance_unit", TOLERANCE_UNITS)
     continuous = SettingFlag("continuous")
-    shown_settings = ("camera_index", "policy_index", "target_index", "targets_detector", "unit_index", "continuous")
+    action = "Align"
+    shown_settings = ("policy_index", "target_index", "targets_detector", "unit_index", "continuous")
 
     def __init__(
         self,
@@ -86,34 +88,13 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
         self._library = ModelLibrary([models])
         self.session: AlignmentSession = AlignmentSession(document_controller, self._post)
         self._listeners.append(self.session.property_changed_event.listen(self._session_changed))
-        self._cameras = cameras()
+        self.cameras = self._device_menu("camera", cameras)
         self._background.submit(
             "The list of policies", lambda: list(menu.policy_names(self._library)), self._show_policies, self.say
         )
         self.refresh()
 
     # Choices.
-
-    @property
-    def camera_names(self) -> list[str]:
-        """Names of the cameras."""
-        return [source.display_name for source in self._cameras]
-
-    @property
-    def camera_index(self) -> int | None:
-        """The chosen camera."""
-        return index_of(self.settings.camera, [source.hardware_source_id for source in self._cameras])
-
-    @camera_index.setter
-    def camera_index(self, index: int | None) -> None:
-        if index is not None and not self.changing_menus and index != self.camera_index:
-            self.change(camera=self._cameras[index].hardware_source_id)
-
-    @property
-    def camera(self) -> Camera | None:
-        """The chosen camera; None where there is none."""
-        index = self.camera_index
-        return None if index is None else self._cameras[index]
 
     @property
     def policy_index(self) -> int:
@@ -134,44 +115,18 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
     # Actions.
 
     @property
-    def button_text(self) -> str:
-        """What the button would do."""
-        return "Abort" if self.session.is_busy else "Align"
-
-    @property
     def can_undo(self) -> bool:
         """Whether there is an alignment that can be undone."""
         return self.session.can_undo and not self.session.is_busy
 
-    def align_or_abort(self) -> None:
-        """What the button does."""
-        if self.session.is_busy:
-            self.session.abort()
-        else:
-            self.start()
-
-    def start(self, **changes: typing.Any) -> None:
-        """Begin an alignment with the settings, or with some of them changed for this time only."""
-        message = self.typing_error
-        if message is not None and not changes:
-            self.say(message)
-            return
-        choices = dataclasses.replace(self.settings, **changes)
-        try:
-            camera = find_camera(choices.camera if choices.camera or self.camera is None else self.camera_id)
-            point = None
-            if choices.target is TargetKind.POINT:
-                point = selected_point(self._document_controller, camera)
-        except InvalidInputError as error:
-            self.say(str(error))
-            return
-        choices = dataclasses.replace(choices, camera=camera.hardware_source_id)
+    def _start(self, settings: AlignmentChoices, changes: collections.abc.Mapping[str, typing.Any]) -> None:
+        chosen = self.cameras.chosen
+        camera = find_camera(settings.camera if settings.camera or chosen is None else chosen.hardware_source_id)
+        point = None
+        if settings.target is TargetKind.POINT:
+            point = selected_point(self._document_controller, camera)
+        choices = dataclasses.replace(settings, camera=camera.hardware_source_id)
         self.session.start(lambda: prepare_alignment(choices, self._memory, self._library, point))
-
-    @property
-    def camera_id(self) -> str | None:
-        """Swift's identifier of the chosen camera."""
-        return None if self.camera is None else self.camera.hardware_source_id
 
     # What is there.
 
@@ -181,7 +136,7 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
         if message is not None:
             self._show_state(message)
             return
-        settings, camera = self.settings, self.camera
+        settings, camera = self.settings, self.cameras.chosen
         self._background.submit(
             "The state of the devices",
             lambda: _state(settings, camera),
@@ -202,12 +157,6 @@ class AlignmentModel(SectionModel[AlignmentChoices]):
         if names != self.policy_titles:
             self.policy_titles = names
             self._notify_menu("policy_titles", "policy_index")
-
-    def update_devices(self) -> None:
-        """Cameras came or went."""
-        self._cameras = cameras()
-        self._notify_menu("camera_names", "camera_index")
-        self.refresh()
 
     def _session_changed(self, name: str) -> None:
         if name in ("is_busy", "can_undo"):

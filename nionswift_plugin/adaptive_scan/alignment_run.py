@@ -19,6 +19,7 @@ from adaptive_core.alignment.episode import (
 )
 from adaptive_core.errors import AdaptiveScanError, ScanCancelledError
 from nionswift_plugin.adaptive_scan.alignment_preparation import PreparedAlignment
+from nionswift_plugin.adaptive_scan.background import Task
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class AlignmentListener(typing.Protocol):
         ...
 
 
-class AlignmentTask:
+class AlignmentTask(Task):
     """Prepares and runs an alignment on a thread of its own.
 
     Args:
@@ -69,27 +70,17 @@ class AlignmentTask:
     """
 
     def __init__(self, prepare: collections.abc.Callable[[], PreparedAlignment], listener: AlignmentListener) -> None:
+        super().__init__("adaptive alignment")
         self._prepare = prepare
         self._listener = listener
-        self._aborted = threading.Event()
         self._prepared: PreparedAlignment | None = None
         self._has_settled = False
-        self._thread = threading.Thread(target=self._work, name="adaptive alignment", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def abort(self) -> None:
         """Stop soon; returns at once. The shift goes back unless the disk has been centred and only kept there."""
         self._aborted.set()
         if self._prepared is not None and not self._has_settled:
             self._prepared.camera.cancel()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; whether it has come."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:

@@ -8,7 +8,17 @@ import gettext
 from nion.ui import Declarative, UserInterface
 
 from nionswift_plugin.adaptive_scan.alignment_model import AlignmentModel
-from nionswift_plugin.adaptive_scan.widgets import LABEL_WIDTH, button, field, label, menu, row, text
+from nionswift_plugin.adaptive_scan.widgets import (
+    LABEL_WIDTH,
+    Section,
+    button,
+    field,
+    label,
+    menu,
+    row,
+    start_button,
+    text,
+)
 
 _ = gettext.gettext
 
@@ -17,8 +27,8 @@ _SECOND_LABEL_WIDTH = 66
 _field = functools.partial(field, width=70)
 
 
-class AlignmentSection(Declarative.Handler):
-    """Widgets on an :class:`AlignmentModel`, which it closes.
+class AlignmentSection(Section[AlignmentModel]):
+    """Widgets on an :class:`AlignmentModel`.
 
     Attributes:
         title: of the section.
@@ -29,13 +39,11 @@ class AlignmentSection(Declarative.Handler):
     control_expanded = False
 
     def __init__(self, model: AlignmentModel) -> None:
-        super().__init__()
-        self.model = model
-        self.session = model.session
+        super().__init__(model)
         u = Declarative.DeclarativeUI()
         targets = [_("Centre of the camera"), _("Centre of a detector"), _("Selected graphic")]
         self.ui_view = u.create_column(
-            row(_("Camera"), menu("model.camera_names", "model.camera_index")),
+            row(_("Camera"), menu("model.cameras.names", "model.cameras.index")),
             row(
                 _("Control"),
                 u.create_line_edit(
@@ -75,7 +83,7 @@ class AlignmentSection(Declarative.Handler):
             ),
             text("model.state", 34),
             u.create_row(
-                button("@binding(model.button_text)", "align_or_abort", None, _("Move the disk to the target"), 120),
+                start_button(_("Move the disk to the target"), 120),
                 button(_("Undo"), "undo", "model.can_undo", _("Put the shift back to where it was"), 84),
                 u.create_stretch(),
                 spacing=8,
@@ -118,15 +126,6 @@ class AlignmentSection(Declarative.Handler):
             spacing=6,
         )
 
-    def close(self) -> None:
-        """Called by Swift when the panel goes."""
-        self.model.close()
-        super().close()
-
-    def align_or_abort(self, widget: UserInterface.Widget) -> None:
-        """The button."""
-        self.model.align_or_abort()
-
     def undo(self, widget: UserInterface.Widget) -> None:
         """Put the shift back."""
-        self.session.undo()
+        self.model.session.undo()

@@ -7,11 +7,8 @@ import dataclasses
 import logging
 import threading
 import time
-import typing
 
 from nion.swift import DocumentController
-from nion.swift.model import Notification
-from nion.utils import Observable
 
 from adaptive_core.alignment.episode import AlignmentStep, FinishReason
 from adaptive_core.errors import AdaptiveScanError
@@ -25,6 +22,7 @@ from nionswift_plugin.adaptive_scan.alignment_run import (
     result_line,
 )
 from nionswift_plugin.adaptive_scan.background import Post, StepQueue, Steps
+from nionswift_plugin.adaptive_scan.section_session import SectionSession
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ _CLOSE_TIMEOUT_S = 4.0
 """How long a window that is closed waits for its alignment to put the shift back."""
 
 
-class AlignmentSession(Observable.Observable):
+class AlignmentSession(SectionSession):
     """What is going on, and what was done last; for the user interface's thread.
 
     Observable properties: ``is_busy``, ``status``, ``outcome`` and ``can_undo``.
@@ -47,9 +45,7 @@ class AlignmentSession(Observable.Observable):
     def __init__(self, document_controller: DocumentController.DocumentController, post: Post) -> None:
         super().__init__()
         self.document_controller = document_controller
-        self.is_busy = False
         self.can_undo = False
-        self.status = ""
         self.outcome: AlignmentOutcome | None = None
         self._post = post
         self._closed = False
@@ -91,11 +87,6 @@ class AlignmentSession(Observable.Observable):
 
         threading.Thread(target=work, name="adaptive alignment undo", daemon=True).start()
 
-    def say(self, line: str) -> None:
-        """Tell the operator something."""
-        if not self.is_busy:
-            self._set(status=line)
-
     def close(self) -> None:
         """Stop what is going on and wait until the shift has been put back."""
         self._closed = True
@@ -115,20 +106,7 @@ class AlignmentSession(Observable.Observable):
         self._set(can_undo=aligned and outcome.result is not None, status=result_line(outcome), is_busy=False)
         # What is refused before the disk moves stands beside the button.
         if outcome.error is not None and outcome.prepared is not None:
-            Notification.notify(
-                Notification.Notification(
-                    "adaptive_scan.error",
-                    "\N{WARNING SIGN} Adaptive Scan",
-                    "The Disk Was Not Centred",
-                    result_line(outcome),
-                )
-            )
-
-    def _set(self, **values: typing.Any) -> None:
-        for name, value in values.items():
-            if getattr(self, name) != value:
-                setattr(self, name, value)
-                self.notify_property_changed(name)
+            self._warn("The Disk Was Not Centred", result_line(outcome))
 
 
 class _Display:

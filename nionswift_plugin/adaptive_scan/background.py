@@ -88,6 +88,36 @@ class Background:
             job()
 
 
+class Task:
+    """A run on a thread of its own that can be stopped; a subclass does it in ``_work``.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._aborted = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; whether it has come."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+    def _abort(self, cancel: collections.abc.Callable[[], None] | None) -> None:
+        """Ask for the end, and cancel what the device does; a device that hangs does not hang the caller."""
+        self._aborted.set()
+        if cancel is not None:
+            threading.Thread(target=cancel, name=f"{self._thread.name} abort", daemon=True).start()
+
+
 class StepQueue:
     """Work for the user interface's thread, done in order and a few steps at a time."""
 

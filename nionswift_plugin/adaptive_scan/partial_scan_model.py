@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import pathlib
 import typing
@@ -16,7 +17,7 @@ from nionswift_plugin.adaptive_scan.model_menu import partial_scan_menu
 from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
 from nionswift_plugin.adaptive_scan.preparation import Models, PreparedScan, prepare, prepare_continuation
 from nionswift_plugin.adaptive_scan.scan_session import ScanSession, dose_text, percent_text, time_text
-from nionswift_plugin.adaptive_scan.section_model import SectionModel, index_of
+from nionswift_plugin.adaptive_scan.section_model import SectionModel
 from nionswift_plugin.adaptive_scan.settings import (
     BudgetKind,
     PartialScanSettings,
@@ -100,7 +101,8 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
     budget_text = SettingText(_read_budget, _write_budget)
     region_index = SettingIndex("region", REGIONS)
     restart_view = SettingFlag("restart_view")
-    shown_settings = ("device_index", "channel_index", "region_index", "budget_index", "restart_view")
+    action = "Adaptive Scan"
+    shown_settings = ("channel_index", "region_index", "budget_index", "restart_view")
 
     def __init__(self, document_controller: DocumentController.DocumentController, folders: Folders) -> None:
         super().__init__(document_controller, SettingsStore(folders.configuration))
@@ -110,37 +112,16 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
         self.models = ModelChoices(self, folders.models, self._background, self._post, _MODELS)
         self.session: ScanSession = ScanSession(document_controller, self._post, folders.journals)
         self._listeners.append(self.session.property_changed_event.listen(self._session_changed))
-        self._sources = scan_sources()
+        self.devices = self._device_menu("device", scan_sources, reset=["channel"])
         self.models.read()
         self.refresh()
 
     # Choices.
 
     @property
-    def device_names(self) -> list[str]:
-        """Names of the scan devices."""
-        return [source.display_name for source in self._sources]
-
-    @property
-    def device_index(self) -> int | None:
-        """The chosen device."""
-        return index_of(self.settings.device, [source.hardware_source_id for source in self._sources])
-
-    @device_index.setter
-    def device_index(self, index: int | None) -> None:
-        if index is not None and not self.changing_menus and index != self.device_index:
-            self.change(device=self._sources[index].hardware_source_id, channel=None)
-
-    @property
-    def source(self) -> scan_base.ScanHardwareSource | None:
-        """The chosen device; None where there is none."""
-        index = self.device_index
-        return None if index is None else self._sources[index]
-
-    @property
     def channel_index(self) -> int:
         """The channel that is completed live."""
-        source = self.source
+        source = self.devices.chosen
         if self.settings.channel is not None or source is None:
             return self.settings.channel or 0
         return next(iter(source.get_enabled_channel_indexes()), 0)
@@ -168,27 +149,11 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
 
     # Actions.
 
-    def start_or_abort(self) -> None:
-        """What the button does."""
-        if self.session.is_busy:
-            self.session.abort()
-        else:
-            self.start()
-
-    def start(self, **changes: typing.Any) -> None:
-        """Begin a scan with the settings, or with some of them changed for this scan only."""
-        settings, message = dataclasses.replace(self.settings, **changes), self.typing_error
-        if message is not None and not changes:
-            self.say(message)
-            return
-        try:
-            source = self.source if "device" not in changes else scan_source(settings.device)
-            if source is None:
-                raise InvalidInputError("There is no scan device.")
-            place = chosen_place(settings.region, source, self._document_controller)
-        except InvalidInputError as error:
-            self.say(str(error))
-            return
+    def _start(self, settings: PartialScanSettings, changes: collections.abc.Mapping[str, typing.Any]) -> None:
+        source = self.devices.chosen if "device" not in changes else scan_source(settings.device)
+        if source is None:
+            raise InvalidInputError("There is no scan device.")
+        place = chosen_place(settings.region, source, self._document_controller)
         self.session.start(lambda: prepare(settings, source, place, self.models.load(settings)))
 
     def continue_last(self, **changes: typing.Any) -> None:
@@ -200,7 +165,7 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
 
     def unblank(self) -> None:
         """Let the beam onto the specimen again, which a scan leaves blanked."""
-        source, control = self.source, self.settings.blanker_control
+        source, control = self.devices.chosen, self.settings.blanker_control
         if source is None or not control or self.session.is_busy:
             return
         stem = source.stem_controller
@@ -211,11 +176,6 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
             return "The beam is not blanked any more."
 
         self._background.submit("Unblanking", unblank, self.say, self.say)
-
-    @property
-    def button_text(self) -> str:
-        """What the button would do."""
-        return "Abort" if self.session.is_busy else "Adaptive Scan"
 
     @property
     def is_idle(self) -> bool:
@@ -239,7 +199,7 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
 
     def refresh(self) -> None:
         """Predict anew what the scan would take."""
-        message, source = self.typing_error, self.source
+        message, source = self.typing_error, self.devices.chosen
         if source is not None:
             self._update_channels(source)
         if message is not None or source is None:
@@ -285,12 +245,6 @@ class PartialScanModel(SectionModel[PartialScanSettings]):
             outcome = self.session.outcome
             if outcome is not None and outcome.prepared is not None and outcome.overhead_s is not None:
                 self._overheads_s[_pace(outcome.prepared)] = outcome.overhead_s
-
-    def update_devices(self) -> None:
-        """Devices came or went."""
-        self._sources = scan_sources()
-        self._notify_menu("device_names", "device_index")
-        self.refresh()
 
     def _update_channels(self, source: scan_base.ScanHardwareSource) -> None:
         names = [source.get_channel_name(index) or str(index) for index in range(source.channel_count)]

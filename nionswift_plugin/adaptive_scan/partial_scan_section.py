@@ -8,7 +8,18 @@ import gettext
 from nion.ui import Declarative, UserInterface
 
 from nionswift_plugin.adaptive_scan.partial_scan_model import PartialScanModel
-from nionswift_plugin.adaptive_scan.widgets import button, field, label, menu, row, text
+from nionswift_plugin.adaptive_scan.widgets import (
+    Section,
+    button,
+    field,
+    label,
+    menu,
+    progress,
+    region_menu,
+    row,
+    start_button,
+    text,
+)
 
 _ = gettext.gettext
 
@@ -16,8 +27,8 @@ _field = functools.partial(field, width=60)
 _button = functools.partial(button, width=74)
 
 
-class PartialScanSection(Declarative.Handler):
-    """Widgets on a :class:`PartialScanModel`, which it closes.
+class PartialScanSection(Section[PartialScanModel]):
+    """Widgets on a :class:`PartialScanModel`.
 
     Attributes:
         title: of the section.
@@ -28,20 +39,17 @@ class PartialScanSection(Declarative.Handler):
     models_expanded = False
 
     def __init__(self, model: PartialScanModel) -> None:
-        super().__init__()
-        self.model = model
-        self.session = model.session
+        super().__init__(model)
         u = Declarative.DeclarativeUI()
-        regions = [_("Whole field of view"), _("Selected rectangle"), _("Swift's subscan")]
         budgets = [_("Segments"), _("Coverage (%)"), _("Dose (e-/\N{ANGSTROM SIGN}\N{SUPERSCRIPT TWO})")]
         self.ui_view = u.create_column(
-            row(_("Device"), menu("model.device_names", "model.device_index")),
+            row(_("Device"), menu("model.devices.names", "model.devices.index")),
             row(_("Channel"), menu("model.channel_names", "model.channel_index")),
             row(_("Policy"), menu("model.models.policy_titles", "model.models.policy_index")),
             row(_("Generator"), menu("model.models.generator_titles", "model.models.generator_index")),
             row(
                 _("Region"),
-                u.create_combo_box(items=regions, current_index="@binding(model.region_index)"),
+                region_menu(),
                 _field("model.size_text", _("Swift's"), _("Pixels along the longer side; empty takes Swift's pixels")),
                 label(_("px")),
             ),
@@ -70,8 +78,8 @@ class PartialScanSection(Declarative.Handler):
             ),
             text("model.prediction", 34),
             u.create_row(
-                u.create_push_button(text="@binding(model.button_text)", on_clicked="start_or_abort", width=120),
-                u.create_progress_bar(value="@binding(session.progress_percent)", width=140),
+                start_button(_("Scan, and complete the image as it goes"), 120),
+                progress(),
                 u.create_stretch(),
                 spacing=8,
             ),
@@ -101,26 +109,17 @@ class PartialScanSection(Declarative.Handler):
             spacing=6,
         )
 
-    def close(self) -> None:
-        """Called by Swift when the panel goes."""
-        self.model.close()
-        super().close()
-
-    def start_or_abort(self, widget: UserInterface.Widget) -> None:
-        """The button."""
-        self.model.start_or_abort()
-
     def continue_last(self, widget: UserInterface.Widget) -> None:
         """Another budget for the last scan."""
         self.model.continue_last()
 
     def verify(self, widget: UserInterface.Widget) -> None:
         """Raster the region of the last scan."""
-        self.session.verify()
+        self.model.session.verify()
 
     def complete_channels(self, widget: UserInterface.Widget) -> None:
         """Complete the other channels of the last scan."""
-        self.session.complete_channels()
+        self.model.session.complete_channels()
 
     def unblank(self, widget: UserInterface.Widget) -> None:
         """Let the beam onto the specimen again."""

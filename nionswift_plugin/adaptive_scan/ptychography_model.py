@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import collections.abc
-import dataclasses
 import pathlib
 import typing
 
-from nion.instrumentation import camera_base, scan_base
 from nion.swift import DocumentController
 
 from adaptive_core.errors import InvalidInputError
@@ -16,7 +14,6 @@ from adaptive_core.ptychography import catalogue
 from adaptive_core.ptychography.policy import Policy
 from nionswift_plugin.adaptive_scan.alignment_devices import cameras, find_camera
 from nionswift_plugin.adaptive_scan.beam import BeamSettings
-from nionswift_plugin.adaptive_scan.device_menu import DeviceMenu
 from nionswift_plugin.adaptive_scan.model_choices import ModelChoices, ModelKinds
 from nionswift_plugin.adaptive_scan.model_menu import ptychography_menu
 from nionswift_plugin.adaptive_scan.places import chosen_place, scan_source, scan_sources
@@ -92,6 +89,7 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
     settle_text = number_text("settle_ms", "The settling time", number_from_zero)
     region_index = SettingIndex("region", REGIONS)
     synchronized = SettingFlag("synchronized")
+    action = "Adaptive Ptychography"
     shown_settings = ("region_index", "synchronized")
 
     def __init__(
@@ -109,49 +107,18 @@ class PtychographyModel(SectionModel[PtychographyChoices]):
         self.models = ModelChoices(self, models, self._background, self._post, _MODELS)
         self.session: PtychographySession = PtychographySession(document_controller, self._post, runs)
         self._listeners.append(self.session.property_changed_event.listen(self._session_changed))
-        self.scans: DeviceMenu[scan_base.ScanHardwareSource] = DeviceMenu(self, "device", scan_sources)
-        self.cameras: DeviceMenu[camera_base.CameraHardwareSource] = DeviceMenu(self, "camera", cameras)
+        self.scans = self._device_menu("device", scan_sources)
+        self.cameras = self._device_menu("camera", cameras)
         self.models.read()
         self.refresh()
 
     def change(self, **changes: typing.Any) -> None:
         """Change settings and keep them."""
         super().change(**changes)
-        for menu in (self.scans, self.cameras, self.models):
-            menu.settings_changed()
+        self.models.settings_changed()
 
-    def update_devices(self) -> None:
-        """Devices came or went."""
-        self.scans.update()
-        self.cameras.update()
-        self.refresh()
-
-    # Actions.
-
-    @property
-    def button_text(self) -> str:
-        """What the button would do."""
-        return "Abort" if self.session.is_busy else "Adaptive Ptychography"
-
-    def start_or_abort(self) -> None:
-        """What the button does."""
-        if self.session.is_busy:
-            self.session.abort()
-        else:
-            self.start()
-
-    def start(self, **changes: typing.Any) -> None:
-        """Begin a scan with the settings, or with some of them changed for this scan only."""
-        message = self.typing_error
-        if message is not None and not changes:
-            self.say(message)
-            return
-        try:
-            prepare = self._prepare(dataclasses.replace(self.settings, **changes), changes)
-        except InvalidInputError as error:
-            self.say(str(error))
-            return
-        self.session.start(prepare)
+    def _start(self, settings: PtychographyChoices, changes: collections.abc.Mapping[str, typing.Any]) -> None:
+        self.session.start(self._prepare(settings, changes))
 
     def refresh(self) -> None:
         """Predict anew what the scan would take."""

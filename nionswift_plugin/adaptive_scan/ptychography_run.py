@@ -17,6 +17,7 @@ from adaptive_core.ptychography import scan_file
 from adaptive_core.ptychography.episode import Episode, PtychographyStep
 from adaptive_core.ptychography.reconstruction import Reconstruction
 from adaptive_core.ptychography.scan_data import ScanData
+from nionswift_plugin.adaptive_scan.background import Task
 from nionswift_plugin.adaptive_scan.preparation import new_path
 from nionswift_plugin.adaptive_scan.ptychography_preparation import PreparedPtychography
 
@@ -86,7 +87,7 @@ class PtychographyListener(typing.Protocol):
         ...
 
 
-class PtychographyTask:
+class PtychographyTask(Task):
     """Prepares and runs a ptychographic scan on a thread of its own.
 
     Args:
@@ -96,37 +97,24 @@ class PtychographyTask:
     """
 
     def __init__(self, prepare: Prepare, folder: pathlib.Path, listener: PtychographyListener) -> None:
+        super().__init__("adaptive ptychography")
         self._prepare = prepare
         self._folder = folder
         self._listener = listener
-        self._aborted = threading.Event()
         self._given_up = threading.Event()
         self._prepared: PreparedPtychography | None = None
         self._is_scanned = False
-        self._thread = threading.Thread(target=self._work, name="adaptive ptychography", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def abort(self) -> None:
         """Stop the scan soon, and reconstruct what was taken; once that is being done, leave it. Returns at once."""
         if self._is_scanned:
             self._given_up.set()
-        self._aborted.set()
-        if self._prepared is not None:
-            # A device that hangs must not hang the caller.
-            threading.Thread(target=self._prepared.scanner.cancel, name="ptychography abort", daemon=True).start()
+        self._abort(None if self._prepared is None else self._prepared.scanner.cancel)
 
     def give_up(self) -> None:
         """Stop soon, without a final reconstruction; returns at once."""
         self._given_up.set()
         self.abort()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; whether it has come."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import functools
 import gettext
 
-from nion.ui import Declarative, UserInterface
+from nion.ui import Declarative
 
 from nionswift_plugin.adaptive_scan.ptychography_model import PtychographyModel
-from nionswift_plugin.adaptive_scan.widgets import button, field, label, menu, row, text
+from nionswift_plugin.adaptive_scan.widgets import (
+    Section,
+    field,
+    label,
+    menu,
+    progress,
+    region_menu,
+    row,
+    start_button,
+    text,
+)
 
 _ = gettext.gettext
 
@@ -32,8 +42,8 @@ _OPTICS = (
 """Label, property, placeholder, unit and tool tip of each line."""
 
 
-class PtychographySection(Declarative.Handler):
-    """Widgets on a :class:`PtychographyModel`, which it closes.
+class PtychographySection(Section[PtychographyModel]):
+    """Widgets on a :class:`PtychographyModel`.
 
     Attributes:
         title: of the section.
@@ -46,18 +56,15 @@ class PtychographySection(Declarative.Handler):
     policy_expanded = False
 
     def __init__(self, model: PtychographyModel) -> None:
-        super().__init__()
-        self.model = model
-        self.session = model.session
+        super().__init__(model)
         u = Declarative.DeclarativeUI()
-        regions = [_("Whole field of view"), _("Selected rectangle"), _("Swift's subscan")]
         self.ui_view = u.create_column(
             row(_("Device"), menu("model.scans.names", "model.scans.index")),
             row(_("Camera"), menu("model.cameras.names", "model.cameras.index")),
             row(_("Policy"), menu("model.models.policy_titles", "model.models.policy_index")),
             row(
                 _("Region"),
-                u.create_combo_box(items=regions, current_index="@binding(model.region_index)"),
+                region_menu(),
                 u.create_stretch(),
             ),
             row(
@@ -92,8 +99,8 @@ class PtychographySection(Declarative.Handler):
             ),
             text("model.prediction", 50),
             u.create_row(
-                button("@binding(model.button_text)", "start_or_abort", None, _("Take and reconstruct patterns"), 176),
-                u.create_progress_bar(value="@binding(session.progress_percent)", width=150),
+                start_button(_("Take and reconstruct patterns"), 176),
+                progress(),
                 u.create_stretch(),
                 spacing=8,
             ),
@@ -130,12 +137,3 @@ class PtychographySection(Declarative.Handler):
             ),
             spacing=6,
         )
-
-    def close(self) -> None:
-        """Called by Swift when the panel goes."""
-        self.model.close()
-        super().close()
-
-    def start_or_abort(self, widget: UserInterface.Widget) -> None:
-        """The button."""
-        self.model.start_or_abort()

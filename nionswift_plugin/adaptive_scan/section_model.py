@@ -13,7 +13,9 @@ from nion.instrumentation import HardwareSource
 from nion.swift import DocumentController
 from nion.utils import Event, Observable
 
+from adaptive_core.errors import InvalidInputError
 from nionswift_plugin.adaptive_scan.background import Background
+from nionswift_plugin.adaptive_scan.device_menu import D, DeviceMenu
 from nionswift_plugin.adaptive_scan.settings_store import SectionStore
 
 REFRESH_S = 1.0
@@ -37,13 +39,17 @@ class Session(typing.Protocol):
         """Tell the operator something."""
         ...
 
+    def abort(self) -> None:
+        """Stop what runs; returns at once."""
+        ...
+
     def close(self) -> None:
         """End what runs and wait until the instrument is as it was."""
         ...
 
 
 class SectionModel(Observable.Observable, typing.Generic[S]):
-    """State of a section; for the user interface's thread. A subclass makes ``session`` and refreshes itself.
+    """State of a section; for the user interface's thread. A subclass makes ``session`` and its menus.
 
     Every public attribute that a widget shows is an observable property.
 
@@ -57,6 +63,8 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
         is_visible: whether the operator can see the section.
     """
 
+    action: typing.ClassVar[str]
+    """What the button does while nothing runs."""
     shown_settings: typing.ClassVar[tuple[str, ...]]
     """Properties that show settings."""
     session: Session
@@ -72,6 +80,7 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
         self._closed = False
         self._post_lock = threading.Lock()
         self._background = Background(self._post)
+        self._device_menus: list[DeviceMenu[typing.Any]] = []
         manager = HardwareSource.HardwareSourceManager()
         # An event lets go of a listener when nothing else holds it.
         self._listeners = [
@@ -100,6 +109,31 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
             )
             self.refresh()
             self._notify(*self.shown_settings)
+            for menu in self._device_menus:
+                menu.settings_changed()
+
+    @property
+    def button_text(self) -> str:
+        """What the button would do."""
+        return "Abort" if self.session.is_busy else self.action
+
+    def start_or_abort(self) -> None:
+        """What the button does."""
+        if self.session.is_busy:
+            self.session.abort()
+        else:
+            self.start()
+
+    def start(self, **changes: typing.Any) -> None:
+        """Begin with the settings, or with some of them changed for this time only."""
+        message = self.typing_error
+        if message is not None and not changes:
+            self.say(message)
+            return
+        try:
+            self._start(dataclasses.replace(typing.cast(typing.Any, self.settings), **changes), changes)
+        except InvalidInputError as error:
+            self.say(str(error))
 
     def say(self, line: str) -> None:
         """Tell the operator something."""
@@ -121,7 +155,24 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
 
     def update_devices(self) -> None:
         """Devices came or went."""
+        for menu in self._device_menus:
+            menu.update()
+        self.refresh()
+
+    def _start(self, settings: S, changes: collections.abc.Mapping[str, typing.Any]) -> None:
+        """Begin with these settings, some of which are for this time only. Raises InvalidInputError."""
         raise NotImplementedError
+
+    def _device_menu(
+        self,
+        setting: str,
+        find: collections.abc.Callable[[], list[D]],
+        reset: collections.abc.Sequence[str] = (),
+    ) -> DeviceMenu[D]:
+        """A menu that follows the settings and the devices; see :class:`DeviceMenu`."""
+        menu = DeviceMenu(self, setting, find, reset)
+        self._device_menus.append(menu)
+        return menu
 
     def _devices_changed(self, _source: HardwareSource.HardwareSource) -> None:
         """A device came or went, on any thread."""
@@ -154,8 +205,3 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
     def _notify(self, *names: str) -> None:
         for name in names:
             self.notify_property_changed(name)
-
-
-def index_of(chosen: str | None, ids: collections.abc.Sequence[str]) -> int | None:
-    """Index of what was chosen, or of the first where it is not there; None where there is nothing."""
-    return ids.index(chosen) if chosen in ids else 0 if ids else None

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import gettext
 import typing
 
-from nion.ui import Declarative
+from nion.ui import Declarative, UserInterface
+
+from nionswift_plugin.adaptive_scan.section_model import SectionModel
+
+_ = gettext.gettext
 
 LABEL_WIDTH = 62
 
 Description = typing.Any
+M = typing.TypeVar("M", bound=SectionModel[typing.Any])
+
+
+class Section(Declarative.Handler, typing.Generic[M]):
+    """Widgets on a model, which it closes.
+
+    Attributes:
+        model: state of the section.
+        session: what it runs.
+    """
+
+    def __init__(self, model: M) -> None:
+        super().__init__()
+        self.model = model
+        self.session = model.session
+
+    def close(self) -> None:
+        """Called by Swift when the panel goes."""
+        self.model.close()
+        super().close()
+
+    def start_or_abort(self, widget: UserInterface.Widget) -> None:
+        """The button."""
+        self.model.start_or_abort()
 
 
 def row(title: str, *widgets: Description) -> Description:
@@ -51,4 +80,22 @@ def button(title: str, action: str, enabled: str | None, tool_tip: str, width: i
     options = {} if enabled is None else {"enabled": f"@binding({enabled})"}
     return Declarative.DeclarativeUI().create_push_button(
         text=title, on_clicked=action, tool_tip=tool_tip, width=width, **options
+    )
+
+
+def start_button(tool_tip: str, width: int) -> Description:
+    """Starts what the section does, and aborts it while it runs."""
+    return button("@binding(model.button_text)", "start_or_abort", None, tool_tip, width)
+
+
+def progress() -> Description:
+    """How far that is."""
+    return Declarative.DeclarativeUI().create_progress_bar(value="@binding(session.progress_percent)", width=140)
+
+
+def region_menu() -> Description:
+    """Where to scan."""
+    return Declarative.DeclarativeUI().create_combo_box(
+        items=[_("Whole field of view"), _("Selected rectangle"), _("Swift's subscan")],
+        current_index="@binding(model.region_index)",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
 import json
 import pathlib
 import subprocess
@@ -17,14 +16,6 @@ from swift_context import Swift
 from nionswift_plugin.adaptive_scan.alignment_settings import AlignmentChoices, AlignmentStore
 from nionswift_plugin.adaptive_scan.settings import BudgetKind, PartialScanSettings, RegionKind, SettingsStore
 from nionswift_plugin.adaptive_scan.settings_store import FILE_NAME
-
-
-@pytest.fixture
-def opened(swift_simulator: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
-    set_scan(swift_simulator.scan)
-    opened = open_panel(swift_simulator, tmp_path)
-    yield opened
-    opened.panel.close()
 
 
 def predicted(opened: Opened) -> str:
@@ -288,10 +279,10 @@ def test_the_button_starts_and_aborts(opened: Opened) -> None:
 
 def test_devices_come_and_go(swift_both: Swift, tmp_path: pathlib.Path) -> None:
     opened = open_panel(swift_both, tmp_path)
-    assert opened.model.device_names == ["uSim Scan", "Adaptive Simulator Scan"]
-    assert opened.model.source is swift_both.usim_scan
-    opened.model.device_index = 1
-    assert opened.model.source is swift_both.scan
+    assert opened.model.devices.names == ["uSim Scan", "Adaptive Simulator Scan"]
+    assert opened.model.devices.chosen is swift_both.usim_scan
+    opened.model.devices.index = 1
+    assert opened.model.devices.chosen is swift_both.scan
     assert opened.model.settings.device == "adaptive_simulator_scan"
     opened.swift.pump(lambda: opened.model.channel_names == ["HAADF", "MAADF", "BF"])
     opened.scan(policy="random-segments", generator="nearest-interpolation")
