@@ -8,11 +8,14 @@ import pathlib
 import typing
 
 import pytest
+from alignment_tools import Aligning
 from command_tools import Outcome, Run
 from nion.instrumentation.test import AcquisitionTestContext
 from nion.swift import Facade
 from nion.swift.test import TestContext
 from nion.usim_device import DeviceConfiguration
+from panel_tools import Opened, open_panel, set_scan
+from ptychography_tools import Ptychography, set_up
 from swift_context import BothConfiguration, SimulatorConfiguration, Swift, hardware_source
 
 from nionswift_plugin.adaptive_scan import command_line
@@ -101,3 +104,49 @@ def run_command(
         return Outcome(status, captured.out.splitlines(), captured.err.splitlines())
 
     return run
+
+
+@pytest.fixture
+def opened(swift_simulator: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
+    """The panel, with our simulated instrument."""
+    set_scan(swift_simulator.scan)
+    opened = open_panel(swift_simulator, tmp_path)
+    yield opened
+    opened.panel.close()
+
+
+@pytest.fixture
+def on_usim(swift_usim: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
+    """The panel, with usim."""
+    set_scan(swift_usim.scan)
+    opened = open_panel(swift_usim, tmp_path)
+    yield opened
+    opened.panel.close()
+
+
+@pytest.fixture
+def aligning(swift_simulator: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Aligning]:
+    """The panel's section for the alignment, with our simulated instrument."""
+    parameters = swift_simulator.camera.get_current_frame_parameters()
+    parameters.exposure_ms, parameters.binning = 20.0, 1
+    swift_simulator.camera.set_current_frame_parameters(parameters)
+    opened = open_panel(swift_simulator, tmp_path)
+    aligning = Aligning(swift_simulator, opened)
+    swift_simulator.pump(lambda: aligning.model.policy_titles and aligning.model.state)
+    yield aligning
+    opened.panel.close()
+
+
+@pytest.fixture
+def ptychography(swift_simulator: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Ptychography]:
+    """The panel's section for ptychography, with our simulated instrument."""
+    assert swift_simulator.simulator is not None
+    swift_simulator.simulator.load("mos2")
+    set_up(swift_simulator)
+    opened = open_panel(swift_simulator, tmp_path)
+    ptychography = Ptychography(swift_simulator, opened)
+    model = ptychography.model
+    model.change(positions=20, subsequences=4)
+    swift_simulator.pump(lambda: model.models.menu.policies and model.prediction.startswith("20 "))
+    yield ptychography
+    opened.panel.close()

@@ -17,6 +17,9 @@ from nionswift_plugin.adaptive_scan.panel import AdaptiveScanPanel
 from nionswift_plugin.adaptive_scan.partial_scan_model import Folders, PartialScanModel
 from nionswift_plugin.adaptive_scan.scan_session import ScanSession
 
+QUICK: dict[str, typing.Any] = {"policy": "random-segments", "generator": "nearest-interpolation"}
+MEASURED, COMPLETED, PATH = (f"Adaptive Scan ({role})" for role in ("measured", "completed", "path"))
+
 
 @dataclasses.dataclass
 class Opened:

@@ -1,9 +1,7 @@
-"""Scans from the panel: what an operator gets, and what happens when something goes wrong."""
+"""Scans from the panel: what an operator gets."""
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
 import pathlib
 import re
 import resource
@@ -12,53 +10,14 @@ import typing
 
 import numpy as np
 import pytest
-from nion.swift.model import Graphics, Notification
+from nion.swift.model import Graphics
 from nion.utils import Geometry
-from panel_tools import Opened, open_panel, set_scan
-from quiet_clock import QuietClock
+from panel_tools import COMPLETED, MEASURED, PATH, QUICK, Opened
 from scanner_tools import quiet
-from swift_context import Swift
 
-from adaptive_core.errors import JournalError
-from adaptive_core.journal import JournalWriter
-from adaptive_core.journal_reader import read_journal
 from adaptive_core.partial_scan import FinishReason
-from adaptive_core.simulation.faults import Fault, FaultKind
-from nionswift_plugin.adaptive_scan import data_items as data_items_module
-from nionswift_plugin.adaptive_scan.settings import BudgetKind, RegionKind
-from nionswift_plugin.adaptive_scan.swift_scanner import taking
-
-QUICK: dict[str, typing.Any] = {"policy": "random-segments", "generator": "nearest-interpolation"}
-MEASURED, COMPLETED, PATH = (f"Adaptive Scan ({role})" for role in ("measured", "completed", "path"))
-
-
-@pytest.fixture
-def opened(swift_simulator: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
-    set_scan(swift_simulator.scan)
-    opened = open_panel(swift_simulator, tmp_path)
-    yield opened
-    opened.panel.close()
-
-
-@pytest.fixture
-def on_usim(swift_usim: Swift, tmp_path: pathlib.Path) -> collections.abc.Iterator[Opened]:
-    set_scan(swift_usim.scan)
-    opened = open_panel(swift_usim, tmp_path)
-    yield opened
-    opened.panel.close()
-
-
-@pytest.fixture
-def notifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    texts: list[str] = []
-    monkeypatch.setattr(Notification, "notify", lambda notification: texts.append(notification.text))
-    return texts
-
-
-def give_fault(swift: Swift, kind: FaultKind, command: int) -> None:
-    assert swift.simulator is not None
-    settings = swift.simulator.settings
-    swift.simulator.settings = dataclasses.replace(settings, faults=(Fault(kind, command),))
+from nionswift_plugin.adaptive_scan import live_items
+from nionswift_plugin.adaptive_scan.settings import RegionKind
 
 
 def test_twenty_segments_take_less_than_a_second(opened: Opened) -> None:
@@ -171,36 +130,18 @@ def test_a_long_scan_is_shown_as_it_goes_and_keeps_the_window_free(
 def test_a_scan_that_ends_while_its_items_are_made_is_shown_to_its_end(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_item = data_items_module.add_item
+    add_item = live_items.add_item
 
     def add_slowly(*arguments: typing.Any) -> typing.Any:
         item = add_item(*arguments)
         time.sleep(0.1)
         return item
 
-    monkeypatch.setattr(data_items_module, "add_item", add_slowly)
+    monkeypatch.setattr(live_items, "add_item", add_slowly)
     opened.scan(**QUICK, dwell_us=500.0)
     probes = [opened.how(title)["probes"] for title in opened.titles()]
     assert probes == [400, 400, 400]
     assert {opened.how(title)["finish_reason"] for title in opened.titles()} == {"COMPLETED"}
-
-
-def test_abort_keeps_and_completes_what_was_measured(opened: Opened) -> None:
-    opened.model.start(**QUICK, segments=400, dwell_us=500.0)
-    opened.swift.pump(lambda: MEASURED in opened.titles() and opened.session.progress_percent > 0)
-    assert opened.model.button_text == "Abort"
-    opened.model.start_or_abort()
-    assert opened.run() < 0.5
-    assert opened.session.outcome.reason is FinishReason.CANCELLED
-    assert opened.session.status.startswith("Aborted. What was measured is completed and kept:")
-    probes = opened.session.outcome.scan.probes
-    assert 0 < probes < 8000
-    assert opened.how(COMPLETED)["finish_reason"] == "CANCELLED"
-    assert np.isfinite(opened.item(COMPLETED).data).all()
-    journal = read_journal(opened.session.outcome.journal)
-    assert journal.finish_reason == "CANCELLED"
-    assert sum(len(entry.positions) for entry in journal.entries) == probes
-    assert not opened.swift.scan.scan_device.is_scanning
 
 
 def test_continue_adds_the_budget_to_the_last_scan(opened: Opened) -> None:
@@ -237,27 +178,6 @@ def test_verify_shows_raster_and_difference(opened: Opened) -> None:
     assert opened.swift.controller.GetVal("C_Blank") == 1.0
     opened.model.unblank()
     opened.swift.pump(lambda: opened.swift.controller.GetVal("C_Blank") == 0.0)
-
-
-def test_a_raster_can_be_aborted(opened: Opened) -> None:
-    opened.scan(**QUICK, dwell_us=2000.0, segments=2)
-    opened.session.verify()
-    opened.swift.pump(lambda: opened.swift.scan.scan_device.is_scanning)
-    opened.session.abort()
-    assert opened.run() < 0.5
-    assert "aborted" in opened.session.status
-    assert "Adaptive Scan (raster)" not in opened.titles()
-
-
-def test_a_raster_is_refused_while_another_scan_has_the_device(opened: Opened) -> None:
-    opened.scan(**QUICK, segments=2)
-    with taking(opened.session.outcome.prepared.scanner.device_id):
-        opened.session.verify()
-        opened.run()
-        assert "Another adaptive scan" in opened.session.status
-    opened.session.verify()
-    opened.run()
-    assert opened.session.status.startswith("Against a raster")
 
 
 def test_other_channels_are_completed_on_demand(opened: Opened) -> None:
@@ -316,127 +236,6 @@ def test_a_rectangle_is_scanned_where_its_image_was_taken(opened: Opened) -> Non
     assert item.data.shape == (48, 48)
     assert [c.scale for c in item.dimensional_calibrations] == pytest.approx([fov_nm / 4 / 48] * 2)
     assert [c.offset for c in item.dimensional_calibrations] == pytest.approx([0.0, -fov_nm / 4])
-
-
-@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind is not FaultKind.TIME_OUT])
-def test_a_fault_of_the_device_is_told_and_nothing_is_lost(
-    opened: Opened, kind: FaultKind, notifications: list[str]
-) -> None:
-    give_fault(opened.swift, kind, 6)
-    opened.scan(**QUICK)
-    assert opened.session.outcome.reason is FinishReason.FAILED
-    assert "What was measured is completed and kept: 100 probes" in opened.session.status
-    assert notifications == [opened.session.status]
-    assert opened.how(COMPLETED)["finish_reason"] == "FAILED"
-    assert opened.how(COMPLETED)["error"] in opened.session.status
-    assert np.isfinite(opened.item(COMPLETED).data).all()
-    assert opened.model.can_go_on
-
-
-def test_a_device_that_hangs_can_be_aborted(opened: Opened) -> None:
-    give_fault(opened.swift, FaultKind.TIME_OUT, 6)
-    opened.model.start(**QUICK, dwell_us=8000.0)  # so slow that every segment is shown
-    opened.swift.pump(lambda: opened.session.progress_percent == 25)
-    assert opened.session.is_busy
-    opened.session.abort()
-    assert opened.run() < 0.5
-    assert opened.session.outcome.scan.probes == 100
-
-
-def test_a_device_that_hangs_at_once_is_seen_to_scan(opened: Opened) -> None:
-    give_fault(opened.swift, FaultKind.TIME_OUT, 1)
-    opened.model.start(**QUICK)
-    opened.swift.pump(lambda: opened.session.status == "Scanning ...")
-    opened.session.abort()
-    opened.run()
-    assert opened.session.outcome.reason is FinishReason.CANCELLED
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"segments": 0}, "must be positive"),
-        ({"budget": BudgetKind.DOSE, "dose_e_per_A2": -1.0}, "must be positive"),
-        ({"policy": "no such policy"}, "no model named 'no such policy'"),
-        ({"policy": "predicted-error", "generator": "nearest-interpolation"}, "needs a generator that predicts"),
-        ({**QUICK, "stop_error": 0.1}, "needs a generator that predicts"),
-        ({**QUICK, "dwell_us": 0.01}, "dwell time must be at least"),
-        ({**QUICK, "size_px": 4}, "8 to 8192 px"),
-        ({**QUICK, "channel": 17}, "has the channels 0 to"),
-        ({**QUICK, "device": "nowhere"}, "There is no scan device nowhere"),
-        ({**QUICK, "beam_current": "-3"}, "must be positive"),
-    ],
-)
-def test_what_does_not_fit_is_told_before_the_beam_moves(
-    opened: Opened, changes: dict[str, typing.Any], message: str
-) -> None:
-    assert opened.swift.simulator is not None
-    before = opened.swift.simulator.delivered.probes
-    opened.scan(**changes)
-    assert message in opened.session.status
-    assert opened.titles() == []
-    assert opened.swift.simulator.delivered.probes == before
-    opened.scan(**QUICK)
-    assert opened.session.status.startswith("Completed")
-
-
-def test_a_folder_that_cannot_be_written_is_told(opened: Opened) -> None:
-    opened.folders.journals.write_text("a file where the folder should be")
-    opened.scan(**QUICK)
-    assert "The folder for runs" in opened.session.status
-    assert opened.titles() == []
-
-
-def test_a_full_disk_ends_the_scan_and_keeps_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    append = JournalWriter.append
-
-    def fail_at_the_fifth(writer: JournalWriter, *entry: typing.Any) -> None:
-        if len(opened.session._display._actions) == 5:
-            raise JournalError("The journal cannot be written: no space left on device.")
-        append(writer, *entry)
-
-    monkeypatch.setattr(JournalWriter, "append", fail_at_the_fifth)
-    opened.scan(**QUICK)
-    assert "no space left on device. What was measured is completed and kept" in opened.session.status
-    assert opened.how(MEASURED)["finish_reason"] == "FAILED"
-
-
-def test_results_that_cannot_be_shown_are_in_the_journal(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: typing.Any) -> typing.NoReturn:
-        raise MemoryError("no room")
-
-    monkeypatch.setattr(data_items_module, "add_item", fail)
-    opened.scan(**QUICK)
-    journal = opened.session.outcome.journal
-    assert f"they are in the journal {journal}" in opened.session.status
-    assert len(read_journal(journal).entries) == 20
-    monkeypatch.undo()
-    opened.scan(**QUICK)
-    assert opened.session.status.startswith("Completed")
-
-
-def test_a_result_may_be_deleted_while_it_is_measured(opened: Opened) -> None:
-    opened.model.start(**QUICK, segments=200, dwell_us=200.0)
-    opened.swift.pump(lambda: PATH in opened.titles() and opened.session.progress_percent > 10)
-    opened.swift.document_model.remove_data_item(opened.item(MEASURED))
-    opened.run()
-    assert opened.session.status.startswith("Completed")
-    assert opened.titles() == [COMPLETED, PATH]
-    assert opened.swift.document_model.transaction_count == 0
-
-
-def test_a_window_can_be_closed_while_a_scan_runs(opened: Opened) -> None:
-    opened.model.start(**QUICK, segments=400, dwell_us=500.0)
-    opened.swift.pump(lambda: MEASURED in opened.titles() and opened.session.progress_percent > 0)
-    clock = QuietClock()
-    opened.model.close()
-    assert clock.elapsed_s < 1.0
-    assert not opened.swift.scan.scan_device.is_scanning
-    assert opened.swift.document_model.transaction_count == 0
-    assert not opened.item(MEASURED).is_live
-    assert opened.how(MEASURED)["finish_reason"] == "CANCELLED"
-    assert read_journal(pathlib.Path(opened.how(MEASURED)["journal"])).finish_reason == "CANCELLED"
-    opened.swift.pump_for(0.2)
 
 
 def test_another_vendors_device(on_usim: Opened) -> None:
