@@ -31,8 +31,8 @@ from adaptive_core.scan_path import FloatArray, inside
 SIGNIFICANT: typing.Final = {(0, 1): 14.0, (2,): 11.0}
 """Least score statistic of drift and of lag, a chi^2 of two degrees of freedom and of one; chance exceeds it in 1 of
 1000 scans."""
-SIGNIFICANT_GAIN = 2.0
-"""Least gain of likelihood of the held-out probes, in its standard errors."""
+SIGNIFICANT_GAIN = 1.0
+"""Least gain of likelihood of the held-out probes, in standard errors of it."""
 PRIOR = np.array([3.0, 3.0, 0.15])
 """Standard deviations of drift (px) and lag before anything is measured."""
 LARGEST_UNCERTAINTY = 0.25
