@@ -88,14 +88,22 @@ KINDS: collections.abc.Mapping[str, Kind] = {
     # Moves a diffraction disk onto its target. All in px of a screen of 1024 px, (y, x), and in units of the control of
     # which one moves the disk by about 512 px. `error_px`: disk less target; `sigma_px`: its standard deviation, each
     # axis; `limits_px`: lowest and highest (y, x) of the screen less the target; `known_jacobian`: px a unit, row by
-    # row, zeros when it is unknown; `tolerance_px`: the disk is centred within it. `estimate_px`: the error as the
-    # model believes it to be; `doubt_px`: expected root-mean-square error after the move; `miss_chance`: bound on the
-    # chance that it is beyond the tolerance; `jacobian`: px a unit, as the model believes.
+    # row, zeros when it is unknown; `tolerance_px`: the disk is centred within it; `largest_move`: length of the
+    # longest move that will be made; `moved`: what was made since the last frame, which may be shorter than the last
+    # `move`. `estimate_px`: the error as the model believes it to be; `miss_chance`: bound on the chance that after the
+    # move it is beyond the tolerance; `jacobian`: px a unit, as the model believes.
     "alignment_policy": Kind(
         inputs={"error_px": (1, 2)},
-        observations={"sigma_px": (1, 1), "limits_px": (1, 4), "known_jacobian": (1, 4), "tolerance_px": (1, 1)},
+        observations={
+            "sigma_px": (1, 1),
+            "limits_px": (1, 4),
+            "known_jacobian": (1, 4),
+            "tolerance_px": (1, 1),
+            "largest_move": (1, 1),
+            "moved": (1, 2),
+        },
         outputs={"move": (1, 2)},
-        optional_outputs={"estimate_px": (1, 2), "doubt_px": (1, 1), "miss_chance": (1, 1), "jacobian": (1, 4)},
+        optional_outputs={"estimate_px": (1, 2), "miss_chance": (1, 1), "jacobian": (1, 4)},
         recurrent=True,
     ),
     # Compresses an intermediate reconstruction of the potential (Schloz et al. 2022, appendix A).

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from adaptive_core import model_checks
+from adaptive_core.bound_model import BoundModel
 from adaptive_core.errors import ModelError
 from adaptive_core.model_card import ModelCard, read_card, write_card
 
@@ -85,6 +86,10 @@ class LoadedModel:
         except Exception as error:
             raise ModelError(f"{self.card.name} could not run: {_first_line(error)}") from error
         return dict(zip(self.output_names, outputs, strict=True))
+
+    def bound(self) -> BoundModel:
+        """The model with inputs and outputs of its own, for many quick runs."""
+        return BoundModel(self.card, self._session, self.input_shapes)
 
 
 class ModelLibrary:

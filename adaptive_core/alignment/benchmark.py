@@ -66,7 +66,8 @@ class Trial:
 def run_trial(policy: AlignmentPolicy | None, world: str, seed: int, trial: int) -> Trial:
     """One alignment in the world with this number; None for Newton's method that is told the true Jacobian."""
     instrument = SimulatedInstrument(world, seed, trial)
-    timed = _Timed(TrueJacobian(instrument.worlds.jacobian[0]) if policy is None else policy)
+    jacobian = instrument.worlds.jacobian[0]
+    timed = _Timed(TrueJacobian(jacobian) if policy is None else policy)
     settings = AlignmentSettings(
         largest_move=6 * CONTROL_PER_UNIT,
         move_per_half_screen=nominal_unit(),
@@ -74,7 +75,9 @@ def run_trial(policy: AlignmentPolicy | None, world: str, seed: int, trial: int)
         radius_px=RADIUS_PX,
         most_frames=MOST_FRAMES,
     )
-    episode = AlignmentEpisode(instrument, instrument, timed, settings)
+    # The guards too are told what this controller is told.
+    remembered = jacobian / (BINNING * CONTROL_PER_UNIT) if policy is None else None
+    episode = AlignmentEpisode(instrument, instrument, timed, settings, remembered)
     stopped = True
     try:
         for _ in episode:

@@ -32,8 +32,7 @@ class Newton:
     """Two probe moves, then Newton's method with the Jacobian that they gave, or with one that is known.
 
     Attributes:
-        guarded: a frame that shows no change after a move is not used, and no move is made on it; the probes are
-            bounded so that they cannot drive the disk off the screen.
+        guarded: a frame that shows no change after a move is not used, and no move is made on it.
         broyden: the Jacobian is corrected after each move (Broyden's good update).
     """
 
@@ -65,6 +64,8 @@ class _NewtonRun:
     def decide(self, sight: Sight) -> Decision:
         error = np.asarray(sight.error_px, dtype=np.float64)
         settled = self._stop(error)
+        if not self._held:
+            self._move = _made(self._move, sight)
         move_size = float(np.hypot(*self._move))
         change = error - self._error
         frozen = float(np.hypot(*change)) < _SMALLEST_GAIN_PX * move_size and move_size * NOMINAL_GAIN_PX > 8
@@ -76,7 +77,7 @@ class _NewtonRun:
         if move_size > 0:
             self._learn(change)
         self._error = error
-        self._move = self._next(sight)
+        self._move = self._next()
         return Decision(self._move, settled, error, self._jacobian)
 
     def _learn(self, change: FloatArray) -> None:
@@ -88,11 +89,11 @@ class _NewtonRun:
         elif self._policy.broyden:
             self._jacobian = _broyden(self._jacobian, self._move, change)
 
-    def _next(self, sight: Sight) -> FloatArray:
+    def _next(self) -> FloatArray:
         if self._jacobian is not None:
             return newton_move(self._jacobian, self._error)
         probe = np.zeros(2)
-        probe[len(self._columns)] = bounded_probe(sight) if self._policy.guarded else PROBE
+        probe[len(self._columns)] = PROBE
         return probe
 
 
@@ -119,6 +120,7 @@ class _BroydenRun:
     def decide(self, sight: Sight) -> Decision:
         error = np.asarray(sight.error_px, dtype=np.float64)
         if self._error is not None:
+            self._move = _made(self._move, sight)
             change, predicted = error - self._error, self._jacobian @ self._move
             quality = float(np.hypot(*(change - predicted))) / max(float(np.hypot(*predicted)), 1.0)
             if quality < 0.35:
@@ -158,6 +160,7 @@ class _LeastSquaresRun:
     def decide(self, sight: Sight) -> Decision:
         error = np.asarray(sight.error_px, dtype=np.float64)
         if self._frames > 0:
+            self._move = _made(self._move, sight)
             change = error - self._error
             spread = self._covariance @ self._move
             noise = 2 * 0.6**2 * 0.5 + (0.03 * float(np.hypot(*change))) ** 2
@@ -200,10 +203,9 @@ def newton_move(
     return typing.cast(FloatArray, move * min(1.0, largest / max(size, 1e-12)))
 
 
-def bounded_probe(sight: Sight, largest_gain_px: float = 2.2 * NOMINAL_GAIN_PX) -> float:
-    """A probe that keeps the disk on the screen at the largest plausible gain, in any direction."""
-    room = float(np.minimum(sight.limits_px[2:] - sight.error_px, sight.error_px - sight.limits_px[:2]).min())
-    return min(PROBE, max(room - 16.0, 10.0) / largest_gain_px)
+def _made(asked: FloatArray, sight: Sight) -> FloatArray:
+    """The last move as it was made."""
+    return asked if sight.moved is None else sight.moved
 
 
 def _broyden(jacobian: FloatArray, move: FloatArray, change: FloatArray, smallest_px: float = 8.0) -> FloatArray:

@@ -24,16 +24,14 @@ import numpy as np
 
 from adaptive_core.alignment import disk_finding
 from adaptive_core.alignment.disk_finding import DiskMeasurement, DiskState, TrackingWindow
+from adaptive_core.alignment.guards import AlignmentError as AlignmentError
+from adaptive_core.alignment.guards import GrowthGuard, MemoryGuard, MoveBound, checked_control
 from adaptive_core.alignment.policy import NOMINAL_GAIN_PX, SCREEN_PX, AlignmentPolicy, Decision, FloatArray, Sight
-from adaptive_core.errors import AdaptiveScanError, InvalidInputError
+from adaptive_core.errors import InvalidInputError
 from adaptive_core.ports import DiffractionShift, DiskCamera, ImageArray
 
 Point = tuple[float, float]
 _log = logging.getLogger(__name__)
-
-
-class AlignmentError(AdaptiveScanError):
-    """The disk could not be centred; the shift has been put back to where it was."""
 
 
 class FinishReason(enum.Enum):
@@ -212,12 +210,8 @@ class AlignmentEpisode(collections.abc.Iterator[AlignmentStep]):
         )
 
 
-_GROWTH = 1.1
-_FRAMES_TO_LEARN = 5
-"""While it learns how the disk moves, a policy may have to move it away from the target."""
-_NEAR = 12
-"""Once the disk has been centred, errors that grow within this many tolerances of the target are a drift that the
-policy is catching up with, and no reason to stop."""
+_FRAMES_TO_TRACK = 5
+"""From this frame on the disk is looked for near where it was, if the policy knows how it moves."""
 _LOST_FRAMES = 2
 
 
@@ -242,13 +236,13 @@ class _Loop:
         self._home = self.control
         self._after: float | None = None
         self._radius = settings.radius_px
-        self._known = jacobian
+        self._memory = MemoryGuard(jacobian, settings.tolerance_px)
+        self._growth = GrowthGuard(settings.tolerance_px)
+        self._bound: MoveBound | None = None
         self._decide: collections.abc.Callable[[Sight], Decision] | None = None
+        self._moved: FloatArray | None = None
         self._scale = 0.0
-        self._distances: list[float] = []
         self._window: TrackingWindow | None = None
-        self._first_error: FloatArray | None = None
-        self._trusts_memory = jacobian is not None
         self.frames = 0
         self.has_settled = False
         self.finished = False
@@ -268,21 +262,30 @@ class _Loop:
             raise AlignmentError("The disk is not on the camera.")
         error = np.array(disk.centre_px) - target
         self._scale = SCREEN_PX / float(shape.max())
-        self._guard_growth(float(np.hypot(*error)), disk.sigma_px)
-        self._guard_memory(error, float(np.minimum(shape - target - error, target + error).min()))
-        if self._decide is None:
-            self._begin()
-        if self._decide is None:
-            raise AlignmentError("The policy did not start.")
+        self._growth.check(float(np.hypot(*error)), disk.sigma_px, self.has_settled)
+        room_px = float(np.minimum(shape - target - error, target + error).min())
+        if self._memory.check(error, room_px, np.array(self.control) - np.array(self._home)):
+            self._decide = None
+            if self._bound is not None:
+                self._bound.forget_memory()
+        decide, bound = self._begun()
         sight = Sight(
             error * self._scale,
             disk.sigma_px * self._scale,
             np.concatenate([-target, shape - target]) * self._scale,
             disk.bias_px * self._scale,
+            self._moved,
         )
-        decision = self._decide(sight)
-        move = decision.move * self._settings.move_per_half_screen
-        control = self._checked(move)
+        decision = decide(sight)
+        if not np.isfinite(decision.move).all():
+            raise AlignmentError(f"The policy asked for a move that is not finite: {decision.move}.")
+        bound.see(sight)
+        self._moved = bound.shorten(sight, decision.move)
+        settled = decision.settled and self._moved is decision.move
+        move = self._moved * self._settings.move_per_half_screen
+        control = checked_control(
+            self._shift, np.array(self._home), np.array(self.control), move, self._settings.largest_move
+        )
         step = AlignmentStep(
             self.frames,
             frame,
@@ -291,13 +294,13 @@ class _Loop:
             (float(error[0]), float(error[1])),
             self.control,
             (float(move[0]), float(move[1])),
-            decision.settled,
+            settled,
             time.monotonic() - self._began,
         )
         if move.any():
-            self._after = self._shift.set(control)
-            self.control = control
-        self._remember(decision, disk, move)
+            self.control = float(control[0]), float(control[1])
+            self._after = self._shift.set(self.control)
+        self._remember(decision, settled, disk, move)
         self.frames += 1
         return step
 
@@ -324,74 +327,26 @@ class _Loop:
             disk = disk_finding.find_disk(frame, self._radius, saturation=self._settings.saturation)
         return disk
 
-    def _guard_growth(self, distance_px: float, sigma_px: float) -> None:
-        """Abort after two growing errors in a row, once the policy has learnt how the disk moves."""
-        self._distances.append(distance_px)
-        if len(self._distances) < _FRAMES_TO_LEARN + 3:
-            return
-        margin = self._settings.tolerance_px + 3 * min(sigma_px, 10.0)
-        first, second, third = self._distances[-3:]
-        if self.has_settled and third < _NEAR * self._settings.tolerance_px:
-            return
-        if second > max(_GROWTH * first, first + margin) and third > max(_GROWTH * second, second + margin):
-            raise AlignmentError(
-                f"The disk moved away from the target twice in a row: {first:.1f}, {second:.1f}, {third:.1f} px."
-            )
-
-    def _guard_memory(self, error: FloatArray, room_px: float) -> None:
-        """Forget a remembered Jacobian if a first move in a wrong direction could drive the disk off the frame, or if
-        the first move did something else; a frame without any change says nothing."""
-        if not self._trusts_memory or self._known is None:
-            return
-        if self._first_error is None:
-            self._first_error = error
-            if float(np.hypot(*error)) > 0.9 * room_px:
-                self._known = None
-            return
-        predicted = self._known @ (np.array(self.control) - np.array(self._home))
-        change = error - self._first_error
-        size = float(np.hypot(*predicted))
-        if float(np.hypot(*change)) < 0.2 * size or size < 4 * self._settings.tolerance_px:
-            return
-        self._trusts_memory = False
-        if float(np.hypot(*(change - predicted))) > 0.5 * size + 4 * self._settings.tolerance_px:
-            _log.warning("the remembered response of the shift does not hold any more; measuring it again")
-            self._known = None
-            self._decide = None
-
-    def _begin(self) -> None:
+    def _begun(self) -> tuple[collections.abc.Callable[[Sight], Decision], MoveBound]:
+        """The policy at work, started anew if it is not, and what bounds its moves."""
+        if self._decide is not None and self._bound is not None:
+            return self._decide, self._bound
         known = None
-        if self._known is not None:
-            known = self._known * self._settings.move_per_half_screen * self._scale
+        if self._memory.jacobian is not None:
+            known = self._memory.jacobian * self._settings.move_per_half_screen * self._scale
         tolerance = self._settings.tolerance_px * self._scale
-        self._decide = self._policy.start(tolerance_px=tolerance, jacobian=known).decide
+        decide = self._policy.start(tolerance_px=tolerance, jacobian=known).decide
+        self._decide, self._bound, self._moved = decide, self._bound or MoveBound(known), None
+        return self._decide, self._bound
 
-    def _checked(self, move: FloatArray) -> Point:
-        """The control after the move. Raises AlignmentError if it is beyond the limits; nothing has moved then."""
-        if not np.isfinite(move).all():
-            raise AlignmentError(f"The policy asked for a move that is not finite: {move}.")
-        wanted = np.array(self.control) + move
-        away = float(np.abs(wanted - np.array(self._home)).max())
-        if away > self._settings.largest_move:
-            raise AlignmentError(
-                f"The disk cannot be centred within the largest move of {self._settings.largest_move:.4g}: "
-                f"a shift by {away:.4g} was asked for."
-            )
-        if float(np.hypot(*wanted)) > self._shift.limit:
-            raise AlignmentError(
-                f"The disk cannot be centred within the control's limit of {self._shift.limit:.4g}: "
-                f"({wanted[0]:.4g}, {wanted[1]:.4g}) was asked for."
-            )
-        return float(wanted[0]), float(wanted[1])
-
-    def _remember(self, decision: Decision, disk: DiskMeasurement, move: FloatArray) -> None:
+    def _remember(self, decision: Decision, settled: bool, disk: DiskMeasurement, move: FloatArray) -> None:
         if decision.jacobian is not None:
             self.jacobian = decision.jacobian / (self._settings.move_per_half_screen * self._scale)
         self.residual_px = float(np.hypot(*decision.error_px)) / self._scale
-        if self.jacobian is not None and disk.centre_px is not None and self.frames >= _FRAMES_TO_LEARN:
+        if self.jacobian is not None and disk.centre_px is not None and self.frames >= _FRAMES_TO_TRACK:
             jump = float(np.hypot(*(self.jacobian @ move)))
             self._window = TrackingWindow(disk.centre_px, 2 * jump + 2 * disk.radius_px)
-        if decision.settled:
+        if settled:
             self.has_settled = True
             self.finished = not self._settings.continuous
 

@@ -7,6 +7,7 @@ disk by about 512 px (within a factor of 2 or 3, any rotation and mirror), so th
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 import numpy as np
@@ -21,6 +22,9 @@ SCREEN_PX = 1024.0
 NOMINAL_GAIN_PX = 512.0
 """px by which one unit of the policies' control moves the disk, nominally."""
 
+LONGEST_MOVE = 1.5
+"""Length of the longest move of a policy, in units of its control."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sight:
@@ -31,12 +35,15 @@ class Sight:
         sigma_px: expected standard deviation of it, each axis.
         limits_px: the frame's lowest and highest (y, x) less the target, (4,).
         bias_px: the part of ``sigma_px`` that is alike in every frame.
+        moved: (2,), what was moved since the policy's last answer, which a guard may have shortened; None if it was
+            what the policy asked for.
     """
 
     error_px: FloatArray
     sigma_px: float
     limits_px: FloatArray
     bias_px: float = 0.0
+    moved: FloatArray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +67,7 @@ class AlignmentRun(typing.Protocol):
     """A policy at work on one alignment."""
 
     def decide(self, sight: Sight) -> Decision:
-        """The next move; called once a frame, each time after the last move was made in full."""
+        """The next move; called once a frame, each time after the last move was made."""
         ...
 
 
@@ -85,13 +92,13 @@ class TwoInARow:
         self._last = np.inf
 
     def __call__(self, error_px: FloatArray) -> bool:
-        distance = float(np.hypot(*error_px))
+        distance = math.hypot(*error_px)
         settled = distance < 0.6 * self._tolerance and self._last < 1.2 * self._tolerance
         self._last = distance
         return settled
 
 
-MISS_LIMIT = 0.0015
+MISS_LIMIT = 0.0012
 MISS_GROWTH = 1.8
 PATIENCE = 7
 LARGEST_MISS = 0.3
@@ -123,42 +130,54 @@ class OnnxAlignmentPolicy:
 
 
 class _OnnxRun:
+    # After the frame has been looked at, the caches hold none of this: each numpy call of a step takes microseconds.
     def __init__(self, model: LoadedModel, tolerance_px: float, jacobian: FloatArray | None) -> None:
-        self._model = model
         self._tolerance = tolerance_px
         self._two_in_a_row = TwoInARow(tolerance_px)
-        known = np.zeros(4) if jacobian is None else np.asarray(jacobian).reshape(4)
-        self._known = known.astype(np.float32)[None]
+        self._known = [0.0] * 4 if jacobian is None else np.asarray(jacobian).reshape(4).tolist()
+        self._model = model.bound()
+        self._outputs = self._model.outputs
+        self._says_chance = "miss_chance" in self._outputs
+        self._asked = np.zeros(2)
         self._frames = 0
-        shape = model.input_shapes.get("state")
-        self._state = None if shape is None else np.zeros([size or 1 for size in shape], dtype=np.float32)
 
     def decide(self, sight: Sight) -> Decision:
-        inputs = {
-            "error_px": np.asarray(sight.error_px, dtype=np.float32)[None],
-            "sigma_px": np.array([[sight.sigma_px]], dtype=np.float32),
-            "limits_px": np.asarray(sight.limits_px, dtype=np.float32)[None],
-            "known_jacobian": self._known,
-            # No number of frames makes a bias smaller.
-            "tolerance_px": np.array([[max(self._tolerance - sight.bias_px, 0.1 * self._tolerance)]], dtype=np.float32),
-        }
-        if self._state is not None:
-            inputs["state"] = self._state
-        outputs = self._model.run(**{name: inputs[name] for name in self._model.input_names})
-        for name, output in outputs.items():
-            if not np.isfinite(output).all():
-                raise ModelError(f"{self._model.card.name}: the output {name} is not finite.")
-        if self._state is not None:
-            self._state = outputs["state_out"]
+        moved = self._asked if sight.moved is None else sight.moved
+        if self._frames > 0:
+            if moved is not self._asked:
+                self._answer_again(moved)
+            self._model.carry_state()
+        measured = sight.error_px.tolist()
+        # No number of frames makes a bias smaller.
+        tolerance = max(self._tolerance - sight.bias_px, 0.1 * self._tolerance)
+        self._model.write(
+            {
+                "error_px": measured,
+                "sigma_px": [sight.sigma_px],
+                "limits_px": sight.limits_px.tolist(),
+                "known_jacobian": self._known,
+                "tolerance_px": [tolerance],
+                "largest_move": [LONGEST_MOVE],
+                "moved": moved.tolist(),
+            }
+        )
+        self._model.run()
         self._frames += 1
-        measured = np.asarray(sight.error_px, dtype=np.float64)
-        error = outputs["estimate_px"][0].astype(np.float64) if "estimate_px" in outputs else measured
-        settled = self._two_in_a_row(measured)
-        if "miss_chance" in outputs:
+        if self._says_chance:
             # The last frame must show a centred disk, as far as it can be measured; expecting one is not enough.
-            seen = float(np.hypot(*measured)) < SEEN * self._tolerance + sight.sigma_px
-            settled = seen and float(outputs["miss_chance"][0, 0]) < miss_limit(self._frames)
+            seen_inside = math.hypot(*measured) < SEEN * self._tolerance + sight.sigma_px
+            settled = seen_inside and float(self._outputs["miss_chance"][0, 0]) < miss_limit(self._frames)
+        else:
+            settled = self._two_in_a_row(sight.error_px)
+        self._asked = self._outputs["move"][0].astype(np.float64)
+        error = self._outputs["estimate_px"][0].astype(np.float64) if "estimate_px" in self._outputs else sight.error_px
         jacobian = None
-        if "jacobian" in outputs and (self._frames > 1 or self._known.any()):
-            jacobian = outputs["jacobian"][0].astype(np.float64).reshape(2, 2)
-        return Decision(outputs["move"][0].astype(np.float64), settled, error, jacobian)
+        if "jacobian" in self._outputs and (self._frames > 1 or any(self._known)):
+            jacobian = self._outputs["jacobian"].astype(np.float64).reshape(2, 2)
+        return Decision(self._asked, settled, error, jacobian)
+
+    def _answer_again(self, moved: FloatArray) -> None:
+        """Let a model that can know it remember that it moved by no more than this."""
+        if "largest_move" in self._model.input_names:
+            self._model.write({"largest_move": [math.hypot(*moved)]})
+            self._model.run()

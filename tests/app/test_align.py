@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import json
 import re
 import statistics
@@ -42,19 +43,34 @@ def prepare(home: SwiftHome, exposure_ms: float = 20.0) -> None:
     (folder / f"{CAMERA}_config.json").write_text(json.dumps(settings), "utf-8")
 
 
+Section = collections.abc.Callable[[str], contextlib.AbstractContextManager[SwiftApp]]
+
+
+@pytest.fixture
+def section(
+    make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
+) -> Section:
+    """Opens Swift with the panel's section, on a simulated microscope in a world."""
+
+    @contextlib.contextmanager
+    def opened(world: str) -> collections.abc.Iterator[SwiftApp]:
+        monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", world)
+        prepare(home)
+        with make_swift() as swift:
+            swift.open_section("Align BF Disk", "Control", PANEL)
+            yield swift
+
+    return opened
+
+
 def status(swift: SwiftApp, beginning: str) -> str | None:
     """The text of the panel that begins like this."""
     found = (w.text for w in swift.widgets(PANEL) if w.text and w.text.startswith(beginning))
     return next(found, None)
 
 
-def test_a_click_centres_the_disk_in_world_b(
-    make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "B")
-    prepare(home)
-    with make_swift() as swift:
-        swift.open_section("Align BF Disk", "Control", PANEL)
+def test_a_click_centres_the_disk_in_world_b(section: Section, home: SwiftHome) -> None:
+    with section("B") as swift:
         swift.screenshot("before")
         seconds = []
         for click in range(3):
@@ -80,13 +96,8 @@ def test_a_click_centres_the_disk_in_world_b(
     assert item.properties["metadata"]["adaptive_scan"]["finish_reason"] == "aligned"
 
 
-def test_the_centre_of_a_detector_and_a_line_in_the_console(
-    make_swift: collections.abc.Callable[[], SwiftApp], home: SwiftHome, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ADAPTIVE_SIMULATOR_WORLD", "none")
-    prepare(home)
-    with make_swift() as swift:
-        swift.open_section("Align BF Disk", "Control", PANEL)
+def test_the_centre_of_a_detector_and_a_line_in_the_console(section: Section) -> None:
+    with section("none") as swift:
         swift.choose(swift.beside("Target", PANEL, "ComboBoxWidget"), "Centre of a detector")
         wait_for(lambda: swift.find("Detector", PANEL), "the name of the detector's control")
         swift.type_into_console("stem_controller.SetVal('DetectorCentre.x', 0.02)")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from adaptive_core.alignment.policy import MISS_LIMIT, SEEN
+from adaptive_core.alignment.policy import LONGEST_MOVE, SEEN
 from adaptive_core.model_card import ModelCard
 from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, ShiftWorlds, draw_worlds
 from adaptive_core.training.alignment.belief import STATE_SIZE, Answer, BeliefPolicy
@@ -55,6 +55,7 @@ class HybridConfig:
         edge, edge_weight: a position beyond this part of the half screen costs this much a half screen.
         evidence_weight: of the log density of the measurements, and of the true positions after the moves.
         stop_weight: of the cost of an alignment in frames.
+        miss_limit: the alignment stops when a miss is at most so probable.
         miss_frames, square_frames: what a stop beyond the tolerance, and a square px at the stop, cost in frames.
         sigma_error: the disk finder's own estimate of its noise is wrong by this factor (standard deviation of the
             log).
@@ -63,7 +64,7 @@ class HybridConfig:
         validation: number of worlds of each family that scores are taken on during the training.
     """
 
-    iterations: int = 1000
+    iterations: int = 900
     minutes: float = 60.0
     worlds: int = 128
     ideal_share: float = 0.45
@@ -76,6 +77,7 @@ class HybridConfig:
     edge_weight: float = 24.0
     evidence_weight: float = 0.2
     stop_weight: float = 1.0
+    miss_limit: float = 0.0015
     miss_frames: float = 60.0
     square_frames: float = 10.0
     sigma_error: float = 0.2
@@ -145,13 +147,13 @@ def _loss(
     belief = torch.zeros(count, STATE_SIZE)
     limits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(count, 1) * HALF_SCREEN_PX
     known = _known_jacobians(state.jacobian, config, generator)
-    tolerance = torch.full((count, 1), SUCCESS_PX)
+    tolerance, largest_move = torch.full((count, 1), SUCCESS_PX), torch.full((count, 1), LONGEST_MOVE)
     shown = state.true_px
     loss, going = torch.zeros(count), torch.ones(count)
     for frame in range(config.frames):
         error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
         sigma = state.centre_px * torch.exp(config.sigma_error * torch.randn(count, 1, generator=generator))
-        answer = policy(error, sigma, limits, known, tolerance, belief)
+        answer = policy(error, sigma, limits, known, tolerance, largest_move, belief)
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance2 = state.true_px.square().sum(-1).clamp_max(9e6)
@@ -159,7 +161,7 @@ def _loss(
         beyond = torch.relu(state.true_px.abs() / HALF_SCREEN_PX - config.edge).clamp_max(2.0).sum(-1)
         likelihood = answer.log_evidence.clamp_min(-15.0) + _log_density(answer, state.true_px).clamp_min(-15.0)
         loss = loss + config.edge_weight * beyond - config.evidence_weight * likelihood
-        stops = going * _stop_chance(answer, error, sigma)
+        stops = going * _stop_chance(answer, error, sigma, config.miss_limit)
         misses = torch.sigmoid(((distance2 + 1e-6).sqrt() - SUCCESS_PX) / _SOFT_MISS_PX)
         loss = loss + config.stop_weight * (
             going + stops * (config.miss_frames * misses + config.square_frames * distance2.clamp_max(4.0))
@@ -180,10 +182,10 @@ def _log_density(answer: Answer, true_px: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(each, -1)
 
 
-def _stop_chance(answer: Answer, error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+def _stop_chance(answer: Answer, error: torch.Tensor, sigma: torch.Tensor, miss_limit: float) -> torch.Tensor:
     """(n,), the stop rule with soft edges: the frame shows the disk inside, and a miss is improbable."""
     room = SEEN * SUCCESS_PX + sigma[:, 0] - (error.square().sum(-1) + 1e-6).sqrt()
-    sure = math.log(MISS_LIMIT) - torch.log(answer.miss_chance[:, 0] + 1e-6)
+    sure = math.log(miss_limit) - torch.log(answer.miss_chance[:, 0] + 1e-6)
     return torch.sigmoid(room / _SOFT_SEEN_PX) * torch.sigmoid(sure / _SOFT_LOG_CHANCE)
 
 
@@ -216,12 +218,12 @@ class ExportedPolicy(nn.Module):
         limits_px: torch.Tensor,
         known_jacobian: torch.Tensor,
         tolerance_px: torch.Tensor,
+        largest_move: torch.Tensor,
         state: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """move, estimate_px, doubt_px, miss_chance, jacobian, state_out."""
-        answer = self.policy(error_px, sigma_px, limits_px, known_jacobian, tolerance_px, state)
-        doubts = answer.doubt_px, answer.miss_chance
-        return answer.move, answer.estimate_px, *doubts, answer.jacobian, answer.state
+        """move, estimate_px, miss_chance, jacobian, state_out."""
+        answer = self.policy(error_px, sigma_px, limits_px, known_jacobian, tolerance_px, largest_move, state)
+        return answer.move, answer.estimate_px, answer.miss_chance, answer.jacobian, answer.state
 
 
 def write_model(
@@ -238,7 +240,7 @@ def write_model(
             "Learns how the shift moves the disk while it centres it: a bank of filters over rotation, mirror, gain, "
             "backlash, creep, drift and stale frames, its weights trained through the simulator. Needs no calibration."
         ),
-        observes=("sigma_px", "limits_px", "known_jacobian", "tolerance_px"),
+        observes=("sigma_px", "limits_px", "known_jacobian", "tolerance_px", "largest_move"),
         trained_on="Simulated worlds A and B (adaptive_core.simulation.shift_world); never on C",
         training=training,
         scores=scores,
@@ -248,8 +250,8 @@ def write_model(
             "Haarnoja et al. (2016), Backprop KF, https://arxiv.org/abs/1605.07148",
         ),
     )
-    inputs = ["error_px", "sigma_px", "limits_px", "known_jacobian", "tolerance_px", "state"]
-    outputs = ["move", "estimate_px", "doubt_px", "miss_chance", "jacobian", "state_out"]
+    inputs = ["error_px", "sigma_px", "limits_px", "known_jacobian", "tolerance_px", "largest_move", "state"]
+    outputs = ["move", "estimate_px", "miss_chance", "jacobian", "state_out"]
     half = HALF_SCREEN_PX
     example = (
         torch.tensor([[100.0, -50.0]]),
@@ -257,6 +259,7 @@ def write_model(
         torch.tensor([[-half, -half, half, half]]),
         torch.zeros(1, 4),
         torch.ones(1, 1),
+        torch.full((1, 1), LONGEST_MOVE),
         torch.zeros(1, STATE_SIZE),
     )
     export_policy(ExportedPolicy(policy).eval(), example, inputs, outputs, card, path)

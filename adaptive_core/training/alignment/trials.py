@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptive_core.alignment.policy import SEEN, miss_limit
+from adaptive_core.alignment.policy import LONGEST_MOVE, SEEN, miss_limit
 from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, draw_worlds
 from adaptive_core.training.alignment.belief import STATE_SIZE, BeliefPolicy
 from adaptive_core.training.alignment.torch_world import TorchNoise, TorchWorldState
@@ -43,11 +43,11 @@ def run_trials(policy: BeliefPolicy, family: str, count: int, seed: int) -> Tria
     generator = torch.Generator().manual_seed(seed)
     state, belief = TorchWorldState(worlds), torch.zeros(count, STATE_SIZE)
     limits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(count, 1) * HALF_SCREEN_PX
-    tolerance = torch.full((count, 1), SUCCESS_PX)
+    tolerance, largest_move = torch.full((count, 1), SUCCESS_PX), torch.full((count, 1), LONGEST_MOVE)
     shown, rows = state.true_px, []
     for _ in range(MOST_FRAMES):
         error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
-        answer = policy(error, state.centre_px, limits, torch.zeros(count, 4), tolerance, belief)
+        answer = policy(error, state.centre_px, limits, torch.zeros(count, 4), tolerance, largest_move, belief)
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance = state.true_px.norm(dim=-1)
