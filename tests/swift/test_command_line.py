@@ -19,11 +19,12 @@ from quiet_clock import QuietClock
 from swift_context import Swift
 
 from adaptive_core.simulation.faults import Fault, FaultKind
+from adaptive_core.simulation.scan_errors import ScanErrors
 from nionswift_plugin.adaptive_scan.settings import PartialScanSettings, SettingsStore
 
 KEYS = {
     *("policy", "generator", "device", "size_px", "probes", "coverage", "dose_e_per_A2", "mse", "psnr_db", "ssim"),
-    *("latency_ms", "seconds", "finish_reason", "journal"),
+    *("drift_px", "lag", "latency_ms", "seconds", "finish_reason", "journal"),
 }
 SPIRAL = ("--policy", "spiral", "--generator", "linear-interpolation")
 
@@ -102,6 +103,23 @@ def test_a_run_is_told_again(run_command: Run, tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "out" / "summary.png").read_bytes() == summary
     assert run_command("replay", journal, "--out", tmp_path / "new" / "folder").status == 0
     assert (tmp_path / "new" / "folder" / "replay.png").exists()
+
+
+def test_a_lag_of_the_instrument_is_corrected_and_told(
+    swift_both: Swift, run_command: Run, tmp_path: pathlib.Path
+) -> None:
+    request = ("scan", "--specimen", "nanoparticles", "--policy", "refinement", "--dwell-us", "10", "--out", tmp_path)
+    plain = run_command(*request, "--json").report
+    assert (plain["drift_px"], plain["lag"]) == (None, None)
+    assert swift_both.simulator is not None
+    settings = swift_both.simulator.settings
+    swift_both.simulator.settings = dataclasses.replace(settings, scan_errors=ScanErrors(lag_us=8))
+    lagging = run_command(*request, "--json").report
+    assert lagging["drift_px"] == [0, 0]
+    assert 0.05 < lagging["lag"] < 0.4
+    assert lagging["mse"] < 1.5 * plain["mse"]
+    told = run_command("replay", lagging["journal"], "--out", tmp_path)
+    assert told.lines[2] == f"Corrected: a lag of {100 * lagging['lag']:.0f} % of each step"
 
 
 @pytest.mark.usefixtures("swift_both")
