@@ -122,8 +122,10 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
     ),
     "guided-crystal": Recipe(
         GuidedConfig(specimen="mos2_crystal"),
-        "Schloz 2023, small, by gradients, one crystal",
-        "The policy of Schloz et al. by the gradient of its image's quality; for 250 positions in 5 sub-sequences.",
+        "Schloz 2023, small, by gradients, MoS2",
+        "The network of Schloz et al., trained through the papers' reconstruction, which it suits. With a good one, at "
+        "12 nm, no better than the sparse grid: SSIM +0.5 +- 2.1 % at 1.34e4 e/A^2, -0.2 +- 0.4 % at 1.34e5 (4 "
+        "regions). For 250 positions in 5 sub-sequences.",
         encoder="autoencoder",
         scored_regions=25,
     ),
@@ -252,8 +254,8 @@ def _figures(path: pathlib.Path, specimen: str, protocol: str, regions: int) -> 
         if figures["models"] == models:
             return figures
     figures = benchmark.run(specimen, protocol, regions, [str(path)], full_data=False, with_controls=True)
-    for row in figures["positions"]:
-        row["positions"] = path.name if row["positions"] == str(path) else row["positions"]
+    # The folder of a training means nothing elsewhere.
+    figures = json.loads(json.dumps(figures).replace(json.dumps(str(path))[1:-1], path.name))
     figures["models"] = models
     kept.write_text(json.dumps(figures, indent=1) + "\n")
     return figures
