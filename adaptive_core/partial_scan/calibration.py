@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adaptive_core.partial_scan.generator import Estimate
-from adaptive_core.partial_scan.held_out import HeldOut, positions_of, runs_of
+from adaptive_core.partial_scan.held_out import HeldOut, runs_of
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.scan_path import FloatArray, rasterize
 
@@ -75,7 +75,7 @@ def is_periodic(scan: PartialImage) -> bool:
     """
     height, width = scan.size_px
     pattern = np.zeros(scan.size_px)
-    np.add.at(pattern, rasterize(positions_of(scan), scan.size_px), 1)
+    np.add.at(pattern, rasterize(scan.positions, scan.size_px), 1)
     amplitude = np.abs(np.fft.rfft2(pattern)) / scan.probes
     periods = np.hypot(np.fft.fftfreq(height, 1 / height)[:, None], np.fft.rfftfreq(width, 1 / width))
     return bool(amplitude[periods >= _COARSEST].max() > _BRAGG)

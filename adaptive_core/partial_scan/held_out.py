@@ -64,17 +64,12 @@ def hold_out(scan: PartialImage, generator: Generator, channel: int = 0) -> tupl
     return tuple(parts) if pixels >= LEAST else ()
 
 
-def positions_of(scan: PartialImage) -> FloatArray:
-    """All positions of a scan in the order in which they were visited, shape (probes, 2), px."""
-    return np.concatenate([action.positions for action in scan.actions])
-
-
 def subset(
     scan: PartialImage, kept: npt.NDArray[np.bool_], channel: int, positions: FloatArray | None = None
 ) -> PartialImage:
     """One channel of a scan as if only some of its probes, shape (probes,), had been measured, perhaps elsewhere."""
     fewer = PartialImage(scan.size_px)
-    where = positions_of(scan) if positions is None else positions
+    where = scan.positions if positions is None else positions
     fewer.add(Positions(where[kept]), np.concatenate(scan.values, axis=1)[channel : channel + 1, kept])
     return fewer
 
@@ -84,7 +79,7 @@ def runs_of(scan: PartialImage) -> npt.NDArray[np.intp]:
 
     A probe between two others of a path would be known from them, so that a path is held out in runs.
     """
-    positions = positions_of(scan)
+    positions = scan.positions
     spacing_px = math.sqrt(scan.size_px[0] * scan.size_px[1] / len(positions))
     step = np.diff(positions, axis=0)
     begins = np.append(True, np.hypot(step[:, 0], step[:, 1]) >= 0.5 * spacing_px)

@@ -69,6 +69,11 @@ class PartialImage:
         return self.probes / (self.size_px[0] * self.size_px[1])
 
     @property
+    def positions(self) -> FloatArray:
+        """Where the probe was asked to be, in order, shape (probes, 2), px."""
+        return np.concatenate([action.positions for action in self.actions])
+
+    @property
     def measured(self) -> npt.NDArray[np.bool_]:
         """Which pixels were probed, shape (height, width), bool."""
         mask: npt.NDArray[np.bool_] = self._count > 0

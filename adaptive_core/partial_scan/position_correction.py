@@ -23,7 +23,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import map_coordinates
 
 from adaptive_core.partial_scan.generator import Estimate, Generator
-from adaptive_core.partial_scan.held_out import HeldOut, positions_of, runs_of, subset
+from adaptive_core.partial_scan.held_out import HeldOut, runs_of, subset
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.position_errors import PositionErrors
 from adaptive_core.scan_path import FloatArray, inside
@@ -139,7 +139,7 @@ class _Problem:
 
     def __init__(self, scan: PartialImage, parts: collections.abc.Sequence[HeldOut], generator: Generator) -> None:
         self._scan, self._parts, self._generator = scan, parts, generator
-        self._commanded, self._runs = positions_of(scan), runs_of(scan)
+        self._commanded, self._runs = scan.positions, runs_of(scan)
         self._values = np.concatenate(scan.values, axis=1)[0].astype(np.float64)
         self._expected = np.ones(len(self._values))
 

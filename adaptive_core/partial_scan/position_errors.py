@@ -38,7 +38,7 @@ class PositionErrors:
 
     def corrected(self, scan: PartialImage) -> PartialImage:
         """A scan with its values at the true positions; those beyond the region's edges are left out."""
-        positions = self.positions(np.concatenate([action.positions for action in scan.actions]))
+        positions = self.positions(scan.positions)
         known = inside(positions, scan.size_px)
         corrected = PartialImage(scan.size_px, scan.channels)
         corrected.add(Positions(positions[known]), np.concatenate(scan.values, axis=1)[:, known])

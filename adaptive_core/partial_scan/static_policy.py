@@ -79,7 +79,7 @@ class StaticPolicyRun(PolicyRun):
         A longer spiral or finer grid covers the whole region anew, so that its second half alone would leave the rest
         as it was. A path that the earlier one is a part of goes on where that ended.
         """
-        measured = KDTree(np.concatenate([action.positions for action in scan.actions]))
+        measured = KDTree(scan.positions)
         distance, _ = measured.query(self._positions)
         left = plan.probes_left(len(scan.actions), scan.probes, scan.beam_on_us)
         farthest = np.argsort(-distance, kind="stable")[:left]

@@ -61,7 +61,7 @@ class Scanned:
     @property
     def positions(self) -> FloatArray:
         """Where the probe was, shape (probes, 2), px, in order."""
-        return np.concatenate([action.positions for action in self.scan.actions])
+        return self.scan.positions
 
 
 class TruthScanner:
