@@ -46,7 +46,7 @@ def test_benchmark_compares_all_sets(protocol):
 
 
 def _score(truth):
-    return {"truth": truth, "resolution": 1.0, "full": None}
+    return {"truth": truth, "resolution": 1.0, "full": None, "oversampling": 13.0}
 
 
 def test_benchmark_takes_any_number_of_positions_and_keeps_what_was_done():
