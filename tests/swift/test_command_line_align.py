@@ -119,7 +119,16 @@ def test_benchmark_alignment(run_command: Run) -> None:
     outcome = run_command(*words, "--json")
     assert outcome.status == 0
     (row,) = outcome.report["policies"]
-    assert set(row) == {"policy", "frames_mean", "frames_p95", "success", "off_screen", "rms_px", "ms_per_step"}
+    assert set(row) == {
+        "policy",
+        "frames_mean",
+        "frames_p95",
+        "success",
+        "off_screen",
+        "rms_px",
+        "ms_per_step",
+        "ms_per_step_in_loop",
+    }
     assert run_command(*words, "--seed", "1", "--json").report["policies"] != outcome.report["policies"]
     table = run_command(*words).lines
     assert table[0] == "world A, trials 2, seed 0, success_px 1.0, most_frames 20"
