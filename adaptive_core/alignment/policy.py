@@ -98,13 +98,13 @@ class TwoInARow:
         return settled
 
 
-MISS_LIMIT = 0.0012
-MISS_GROWTH = 1.8
-PATIENCE = 7
+MISS_LIMIT = 0.0008
+MISS_GROWTH = 2.0
+PATIENCE = 8
 LARGEST_MISS = 0.3
 """A learned policy that says how sure it is stops when a miss of the tolerance is at most so probable; after
 ``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better."""
-SEEN = 0.7
+SEEN = 0.75
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import contextlib
 import dataclasses
 import json
 import logging
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from adaptive_core.alignment.policy import LONGEST_MOVE, SEEN
+from adaptive_core.alignment.policy import LONGEST_MOVE
 from adaptive_core.model_card import ModelCard
 from adaptive_core.simulation.shift_world import HALF_SCREEN_PX, ShiftWorlds, draw_worlds
 from adaptive_core.training.alignment.belief import STATE_SIZE, Answer, BeliefPolicy
@@ -55,7 +56,8 @@ class HybridConfig:
         edge, edge_weight: a position beyond this part of the half screen costs this much a half screen.
         evidence_weight: of the log density of the measurements, and of the true positions after the moves.
         stop_weight: of the cost of an alignment in frames.
-        miss_limit: the alignment stops when a miss is at most so probable.
+        miss_limit, seen: the alignment stops when a miss is at most so probable, and the last frame shows the disk
+            within this part of the tolerance.
         miss_frames, square_frames: what a stop beyond the tolerance, and a square px at the stop, cost in frames.
         sigma_error: the disk finder's own estimate of its noise is wrong by this factor (standard deviation of the
             log).
@@ -64,7 +66,7 @@ class HybridConfig:
         validation: number of worlds of each family that scores are taken on during the training.
     """
 
-    iterations: int = 900
+    iterations: int = 1000
     minutes: float = 60.0
     worlds: int = 128
     ideal_share: float = 0.45
@@ -78,6 +80,7 @@ class HybridConfig:
     evidence_weight: float = 0.2
     stop_weight: float = 1.0
     miss_limit: float = 0.0015
+    seen: float = 0.7
     miss_frames: float = 60.0
     square_frames: float = 10.0
     sigma_error: float = 0.2
@@ -85,7 +88,7 @@ class HybridConfig:
     known_error: float = 0.05
     average: float = 0.995
     validation: int = 400
-    seed: int = 0
+    seed: int = 1
 
 
 def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
@@ -105,15 +108,16 @@ def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> path
         loss = _loss(policy, config, rng, generator)
         return loss, {"loss": loss.item()}
 
-    fitted = fit(
-        BeliefPolicy(),
-        run,
-        checkpoint,
-        Schedule(config.minutes, config.iterations, config.average, validate_every_s=60.0),
-        lambda iteration, progress: config.learning_rate * min(1.0, (iteration + 1) / 20) * cosine(progress, 0.01),
-        step,
-        _validation(config),
-    )
+    with _without_denormals():
+        fitted = fit(
+            BeliefPolicy(),
+            run,
+            checkpoint,
+            Schedule(config.minutes, config.iterations, config.average, validate_every_s=60.0),
+            lambda iteration, progress: config.learning_rate * min(1.0, (iteration + 1) / 20) * cosine(progress, 0.01),
+            step,
+            _validation(config),
+        )
     training = {
         "config": run.config,
         "seed": config.seed,
@@ -125,6 +129,20 @@ def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> path
     (out / "config.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     write_model(fitted.network, training, out / MODEL_NAME)
     return out / MODEL_NAME
+
+
+@contextlib.contextmanager
+def _without_denormals() -> collections.abc.Iterator[None]:
+    """Numbers below the normal ones are zeros.
+
+    The probabilities of the least likely explanations are that small. They change nothing, and take a tenth of the
+    processor's time.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _validation(config: HybridConfig) -> collections.abc.Callable[[BeliefPolicy], dict[str, float]]:
@@ -161,7 +179,7 @@ def _loss(
         beyond = torch.relu(state.true_px.abs() / HALF_SCREEN_PX - config.edge).clamp_max(2.0).sum(-1)
         likelihood = answer.log_evidence.clamp_min(-15.0) + _log_density(answer, state.true_px).clamp_min(-15.0)
         loss = loss + config.edge_weight * beyond - config.evidence_weight * likelihood
-        stops = going * _stop_chance(answer, error, sigma, config.miss_limit)
+        stops = going * _stop_chance(answer, error, sigma, config)
         misses = torch.sigmoid(((distance2 + 1e-6).sqrt() - SUCCESS_PX) / _SOFT_MISS_PX)
         loss = loss + config.stop_weight * (
             going + stops * (config.miss_frames * misses + config.square_frames * distance2.clamp_max(4.0))
@@ -182,10 +200,10 @@ def _log_density(answer: Answer, true_px: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(each, -1)
 
 
-def _stop_chance(answer: Answer, error: torch.Tensor, sigma: torch.Tensor, miss_limit: float) -> torch.Tensor:
+def _stop_chance(answer: Answer, error: torch.Tensor, sigma: torch.Tensor, config: HybridConfig) -> torch.Tensor:
     """(n,), the stop rule with soft edges: the frame shows the disk inside, and a miss is improbable."""
-    room = SEEN * SUCCESS_PX + sigma[:, 0] - (error.square().sum(-1) + 1e-6).sqrt()
-    sure = math.log(miss_limit) - torch.log(answer.miss_chance[:, 0] + 1e-6)
+    room = config.seen * SUCCESS_PX + sigma[:, 0] - (error.square().sum(-1) + 1e-6).sqrt()
+    sure = math.log(config.miss_limit) - torch.log(answer.miss_chance[:, 0] + 1e-6)
     return torch.sigmoid(room / _SOFT_SEEN_PX) * torch.sigmoid(sure / _SOFT_LOG_CHANCE)
 
 
