@@ -99,12 +99,12 @@ class TwoInARow:
 
 
 MISS_LIMIT = 0.0008
-MISS_GROWTH = 2.0
-PATIENCE = 8
+MISS_GROWTH = 1.8
+PATIENCE = 7
 LARGEST_MISS = 0.3
 """A learned policy that says how sure it is stops when a miss of the tolerance is at most so probable; after
 ``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better."""
-SEEN = 0.75
+SEEN = 0.8
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
 
