@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
-import contextlib
 import dataclasses
 import json
 import logging
@@ -108,16 +107,15 @@ def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> path
         loss = _loss(policy, config, rng, generator)
         return loss, {"loss": loss.item()}
 
-    with _without_denormals():
-        fitted = fit(
-            BeliefPolicy(),
-            run,
-            checkpoint,
-            Schedule(config.minutes, config.iterations, config.average, validate_every_s=60.0),
-            lambda iteration, progress: config.learning_rate * min(1.0, (iteration + 1) / 20) * cosine(progress, 0.01),
-            step,
-            _validation(config),
-        )
+    fitted = fit(
+        BeliefPolicy(),
+        run,
+        checkpoint,
+        Schedule(config.minutes, config.iterations, config.average, validate_every_s=60.0),
+        lambda iteration, progress: config.learning_rate * min(1.0, (iteration + 1) / 20) * cosine(progress, 0.01),
+        step,
+        _validation(config),
+    )
     training = {
         "config": run.config,
         "seed": config.seed,
@@ -129,20 +127,6 @@ def train(config: HybridConfig, out: pathlib.Path, resume: bool = False) -> path
     (out / "config.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
     write_model(fitted.network, training, out / MODEL_NAME)
     return out / MODEL_NAME
-
-
-@contextlib.contextmanager
-def _without_denormals() -> collections.abc.Iterator[None]:
-    """Numbers below the normal ones are zeros.
-
-    The probabilities of the least likely explanations are that small. They change nothing, and take a tenth of the
-    processor's time.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def _validation(config: HybridConfig) -> collections.abc.Callable[[BeliefPolicy], dict[str, float]]:
