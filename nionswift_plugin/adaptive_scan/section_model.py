@@ -125,13 +125,16 @@ class SectionModel(Observable.Observable, typing.Generic[S]):
             self.start()
 
     def start(self, **changes: typing.Any) -> None:
-        """Begin with the settings, or with some of them changed for this time only."""
-        message = self.typing_error
+        """Begin with the settings, or with some of them changed for this time only.
+
+        Raises InvalidInputError for a change to what is no choice. What else is wrong is told to the operator.
+        """
+        settings, message = dataclasses.replace(typing.cast(typing.Any, self.settings), **changes), self.typing_error
         if message is not None and not changes:
             self.say(message)
             return
         try:
-            self._start(dataclasses.replace(typing.cast(typing.Any, self.settings), **changes), changes)
+            self._start(settings, changes)
         except InvalidInputError as error:
             self.say(str(error))
 
