@@ -20,13 +20,15 @@ def policy_names(library: ModelLibrary | None = None) -> tuple[str, ...]:
 
 
 def find_policy(name: str | None = None, library: ModelLibrary | None = None) -> AlignmentPolicy:
-    """The policy with this name, or of the model file with this name; None for the default.
+    """The policy with this name, of the model with this name, or of this ONNX file; None for the default.
 
     Raises InvalidInputError if there is none, ModelError if its model is refused.
     """
     models = library or ModelLibrary()
     if name is None:
         return OnnxAlignmentPolicy(models.load(DEFAULT_STEM, KIND))
+    if name.endswith(".onnx"):
+        return OnnxAlignmentPolicy(models.load(name, KIND))
     for policy in CLASSICAL_POLICIES:
         if policy.name == name:
             return policy

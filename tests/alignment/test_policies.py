@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import time
 
 import numpy as np
@@ -226,3 +227,11 @@ def test_a_policy_keeps_the_disk_centred_for_long() -> None:
     distance = worlds.true_px.norm(dim=-1)
     assert float(distance.median()) < 0.6
     assert float(distance.max()) < 3.0
+
+
+def test_a_policy_is_found_by_its_file(tmp_path: pathlib.Path) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes(ModelLibrary().load("alignment_hybrid").path.read_bytes())
+    assert menu.find_policy(str(own)).name == menu.find_policy().name
+    with pytest.raises(ModelError, match="cannot be read"):
+        menu.find_policy(str(tmp_path / "nothing.onnx"))
