@@ -25,7 +25,7 @@ from nionui_app.nionswift import main as nionswift
 
 Json = typing.Any
 
-ANSWER_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 10.0
 
 
 def main(args: list[typing.Any], bootstrap_args: dict[str, typing.Any]) -> Application.Application:

@@ -168,7 +168,7 @@ class SwiftApp:
     def ask(self, question: str) -> Json:
         """An answer of the observer, see observed_swift.py; None while no window is open."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(60)
+            connection.settimeout(30)
             connection.connect(str(self._socket_path))
             connection.sendall(question.encode() + b"\n")
             with connection.makefile("rb") as stream:

@@ -134,7 +134,7 @@ def test_abort_keeps_what_was_measured(make_swift: MakeSwift, home: SwiftHome) -
         swift.screenshot("1-running")
         swift.click("Abort", PANEL)
         # It takes less than 0.5 s, which a test of the panel measures; a busy machine shows it later.
-        assert "completed" in wait_for_status(swift, "Aborted. ")
+        assert "completed" in wait_for_status(swift, "Aborted. ", timeout_s=5)
         assert swift.find("Adaptive Scan", PANEL, "PushButtonWidget")
         swift.screenshot("2-aborted")
     check_saved(home, (96, 96))

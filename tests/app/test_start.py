@@ -41,6 +41,6 @@ def test_the_command_starts_swift_and_waits_for_its_end(display: VirtualDisplay,
     wait_for(lambda: "Welcome to Nion Swift" in log.read_text("utf-8"), "Swift to start", 60)
     assert f"Application data: {tmp_path}/home/config" in log.read_text("utf-8")
     find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^Nion Swift .* - "]
-    subprocess.run([*find, "windowfocus", "--sync", "key", "ctrl+q"], env=environment, check=True, timeout=60)
-    assert swift.wait(60) == 0
+    subprocess.run([*find, "windowfocus", "--sync", "key", "ctrl+q"], env=environment, check=True, timeout=30)
+    assert swift.wait(20) == 0
     assert "Traceback" not in log.read_text("utf-8")

@@ -48,7 +48,7 @@ def _open(
         yield swift
         for source in (swift.scan, swift.camera, swift.usim_scan):
             if source is not None and source.is_playing:
-                source.abort_playing(sync_timeout=60.0)
+                source.abort_playing(sync_timeout=10.0)
         swift.document_controller.periodic()
     del setup
 

@@ -48,7 +48,7 @@ def test_each_frame_begins_after_the_move_also_beside_a_live_view(swift_simulato
             expected = np.array(camera.position_px((angle, -angle)))
             np.testing.assert_allclose(middle_px(frame), expected, atol=0.5)
     assert swift.camera.is_playing
-    swift.camera.abort_playing(sync_timeout=60.0)
+    swift.camera.abort_playing(sync_timeout=5.0)
     assert frame.shape == camera.shape == (256, 256)
     assert camera.mrad_per_px == pytest.approx(0.8)
 
@@ -124,7 +124,7 @@ def test_a_camera_that_hangs_is_left_after_the_time_out(
     get = frames.get_frame_data
 
     def slow(*arguments: typing.Any) -> typing.Any:
-        go_on.wait(60)
+        go_on.wait(20)
         return get(*arguments)
 
     monkeypatch.setattr(frames, "get_frame_data", slow)

@@ -57,11 +57,11 @@ def test_of_several_jobs_of_a_kind_the_newest_is_done(interface: Interface) -> N
 
     def wait() -> str:
         begun.set()
-        gate.wait(60)
+        gate.wait(10)
         return "first"
 
     background.submit("job", wait, answers.append, pytest.fail)
-    begun.wait(60)
+    begun.wait(10)
     for number in range(5):
         background.submit("job", lambda number=number: f"job {number}", answers.append, pytest.fail)
         background.submit("other", lambda: "other", answers.append, pytest.fail)
@@ -97,12 +97,12 @@ def test_closing_waits_for_the_present_job_but_not_for_one_that_hangs(
 
     def look() -> None:
         begun.set()
-        gate.wait(60)
+        gate.wait(10)
         looked.append("device")
 
     background.submit("job", look, lambda _: None, pytest.fail)
     background.submit("other", lambda: looked.append("other"), lambda _: None, pytest.fail)
-    begun.wait(60)
+    begun.wait(10)
     threading.Timer(0.05, gate.set).start()
     background.close()
     assert looked == ["device"]
@@ -112,14 +112,14 @@ def test_closing_waits_for_the_present_job_but_not_for_one_that_hangs(
 
     def hang() -> None:
         begun.set()
-        gate.wait(60)
+        gate.wait(10)
         raise AttributeError("The device is closed.")
 
     background.submit("job", hang, pytest.fail, lambda _: None)
-    begun.wait(60)
+    begun.wait(10)
     background.close()
     gate.set()
-    background._thread.join(60)
+    background._thread.join(10)
     assert not caplog.records
 
 

@@ -104,7 +104,7 @@ def test_a_fault_of_the_devices(fault: str, swift_simulator: Swift, monkeypatch:
     assert run.data.count == GOOD
     np.testing.assert_allclose(run.data.positions_A, positions.sparse_grid(8, run.data.calibration.fov_A)[:GOOD])
     if fault == "live view":
-        swift.scan.abort_playing(sync_timeout=60.0)
+        swift.scan.abort_playing(sync_timeout=5.0)
     assert _state(swift) == before
     assert swift.controller.GetVal("C_Blank") == 1.0
     swift.pump(lambda: not swift.camera.is_recording)

@@ -167,7 +167,7 @@ def test_a_script_can_wait(opened: Opened) -> None:
 
     def script() -> None:
         console.adaptive_scan(window=opened.swift.document_controller, **QUICK, segments=3)
-        results.append(console.wait(60.0))
+        results.append(console.wait(20.0))
 
     thread = threading.Thread(target=script)
     thread.start()

@@ -70,7 +70,7 @@ def test_abort_in_the_middle_of_a_sub_sequence(ptychography: Ptychography, monke
     assert outcome.file is not None
     assert scan_file.read_scan(outcome.file).count == outcome.data.count
     assert ptychography.opened.how(PHASE)["finish_reason"] == "CANCELLED"
-    swift.camera.abort_playing(sync_timeout=60.0)
+    swift.camera.abort_playing(sync_timeout=5.0)
 
 
 def test_a_final_reconstruction_can_be_left(ptychography: Ptychography, monkeypatch: pytest.MonkeyPatch) -> None:

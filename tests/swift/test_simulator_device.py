@@ -70,7 +70,7 @@ def test_the_live_view_follows_its_settings(swift_simulator: Swift) -> None:
 
             swift.pump(shown)
     finally:
-        swift.scan.abort_playing(sync_timeout=60.0)
+        swift.scan.abort_playing(sync_timeout=5.0)
     assert not swift.scan.scan_device.is_scanning
 
 
@@ -100,7 +100,7 @@ def test_the_subscan_of_the_scan_panel(swift_simulator: Swift) -> None:
         assert truth.shape == (64, 128)
         swift.pump(lambda: item.xdata.data.shape == truth.shape and correlation(item.xdata.data, truth) > 0.6)
     finally:
-        swift.scan.abort_playing(sync_timeout=60.0)
+        swift.scan.abort_playing(sync_timeout=5.0)
 
 
 def test_a_camera_drives_a_synchronized_scan(swift_simulator: Swift) -> None:
@@ -129,7 +129,7 @@ def test_the_camera_shows_the_disk_where_the_shift_puts_it(swift_simulator: Swif
         swift.controller.SetVal("C_Blank", 1.0)
         frames.append(swift.camera.get_next_xdatas_to_start(5.0)[0])
     finally:
-        swift.camera.abort_playing(sync_timeout=60.0)
+        swift.camera.abort_playing(sync_timeout=5.0)
     centres = []
     for frame in frames[:2]:
         assert frame is not None
@@ -211,7 +211,7 @@ def test_after_a_fault_the_live_view_works_again(swift_simulator: Swift, kind: F
     instrument.settings = dataclasses.replace(instrument.settings, faults=(Fault(kind, 2),))
     swift.scan.start_playing()
     swift.pump_for(1.0)
-    swift.scan.abort_playing(sync_timeout=60.0)
+    swift.scan.abort_playing(sync_timeout=5.0)
     instrument.settings = dataclasses.replace(instrument.settings, faults=())
     parameters = swift.scan.get_current_frame_parameters()
     xdata = swift.scan.record_immediate(parameters)[0]
@@ -239,9 +239,9 @@ def test_beside_usim_both_scan_at_once(swift_both: Swift) -> None:
     swift.scan.start_playing()
     swift.pump(lambda: len(swift.document_model.data_items) == 2)
     swift.pump_for(0.5)
-    swift.scan.abort_playing(sync_timeout=60.0)
+    swift.scan.abort_playing(sync_timeout=5.0)
     assert swift.usim_scan.is_playing
-    swift.usim_scan.abort_playing(sync_timeout=60.0)
+    swift.usim_scan.abort_playing(sync_timeout=5.0)
     shapes = {item.xdata.data.shape for item in swift.document_model.data_items}
     assert shapes == {(256, 256)}
 

@@ -64,7 +64,7 @@ def segment_parameters(segment: Segment, **kwargs: typing.Any) -> ScanFrameParam
 SEGMENT = Segment((20.0, 30.0), (40.0, 70.0), 20)
 
 
-def read(device: ScanDevice, number: int | None = None, timeout_s: float = 60.0) -> tuple[list[np.ndarray], int | None]:
+def read(device: ScanDevice, number: int | None = None, timeout_s: float = 5.0) -> tuple[list[np.ndarray], int | None]:
     """Read a frame until it is complete; its data and number."""
     skip, end_s = 0, time.perf_counter() + timeout_s
     while time.perf_counter() < end_s:

@@ -195,5 +195,5 @@ def test_a_device_that_records_is_not_taken(swift_simulator: Swift) -> None:
     with pytest.raises(DeviceError, match="is recording"):
         scan_all(scanner, [SEGMENT])
     assert swift.scan.is_recording
-    swift.scan.abort_recording(sync_timeout=60.0)
+    swift.scan.abort_recording(sync_timeout=5.0)
     assert task.is_finished
