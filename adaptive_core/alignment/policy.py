@@ -98,7 +98,7 @@ class TwoInARow:
         return settled
 
 
-MISS_LIMIT = 0.0008
+MISS_LIMIT = 0.0012
 MISS_GROWTH = 1.8
 PATIENCE = 7
 LARGEST_MISS = 0.3
