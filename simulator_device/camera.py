@@ -50,7 +50,7 @@ _WORLD_PX = SENSOR_PX / (2 * HALF_SCREEN_PX)
 _RAD_PER_UNIT = NOMINAL_GAIN_PX * _WORLD_PX * RAD_PER_PX
 """Change of the control that is one unit of a world's command."""
 _FRAME_S = 0.05
-"""Time in which a world's disk drifts as far as in one of its frames; it does not drift while nothing is exposed."""
+"""Time of one of a world's frames. While nothing is exposed the disk does not drift, but it comes to rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +111,12 @@ class DiskPosition:
         self._begin: tuple[float, float] | None = None
         self._last_s = time.monotonic()
 
-    def next_frame(self, shift_rad: tuple[float, float]) -> tuple[float, float]:
-        """Direction (y, x) of the disk in rad, from the middle of the camera, in a frame that begins now."""
+    def next_frame(self, shift_rad: tuple[float, float], still_s: float = 0.0) -> tuple[float, float]:
+        """Direction (y, x) of the disk in rad, from the middle of the camera, in the next frame.
+
+        ``still_s``: for how long the control had not been moved when the frame was begun. After the time of two frames
+        all of the last move has arrived, and is seen.
+        """
         if self._world is None:
             return shift_rad
         now_s = time.monotonic()
@@ -120,8 +124,11 @@ class DiskPosition:
         self._last_s = now_s
         self._begin = self._begin or shift_rad
         move = (np.array(shift_rad) - self._begin) / _RAD_PER_UNIT - self._world.command[0]
-        shown = self._world.step(move[None], draw_noise(1, self._rng), elapsed)[0] * (_WORLD_PX * RAD_PER_PX)
-        return float(shown[0]), float(shown[1])
+        shown_px = self._world.step(move[None], draw_noise(1, self._rng), elapsed)
+        for _ in range(int(min(still_s / _FRAME_S, 2.0))):
+            shown_px = self._world.step(np.zeros((1, 2)), draw_noise(1, self._rng), 0.0)
+        y, x = (shown_px[0] * (_WORLD_PX * RAD_PER_PX)).tolist()
+        return y, x
 
 
 class CameraSimulator(CameraDevice.CameraSimulatorLike):
@@ -181,9 +188,10 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
     ) -> DataAndMetadata.DataAndMetadata:
         """A frame with the beam as it is now, where the scan device has put it."""
         binning = binning_shape.height
+        still_s = self._shift.unchanged_s()
         self._scan_device.expose(exposure_s)
         with self._lock:
-            frame = self._render(camera_state(self._column), exposure_s, binning)
+            frame = self._render(camera_state(self._column), exposure_s, binning, still_s)
         top, left = readout_area.top // binning, readout_area.left // binning
         height, width = readout_area.height // binning, readout_area.width // binning
         return DataAndMetadata.new_data_and_metadata(
@@ -191,12 +199,13 @@ class CameraSimulator(CameraDevice.CameraSimulatorLike):
             dimensional_calibrations=self.get_dimensional_calibrations(readout_area, binning_shape),
         )
 
-    def _render(self, state: CameraState, exposure_s: float, binning: int) -> ImageArray:
+    def _render(self, state: CameraState, exposure_s: float, binning: int, still_s: float) -> ImageArray:
         """One frame in counts, shape (SENSOR_PX // binning, SENSOR_PX // binning), float32."""
         side = SENSOR_PX // binning
         rad_per_px = state.rad_per_px * binning
         self._shift.ask(state.shift_rad)  # of a controller that does not tell of its changes
-        y, x = (angle / rad_per_px + side / 2 for angle in self._position.next_frame(self._shift.now()))
+        direction = self._position.next_frame(self._shift.now(), still_s)
+        y, x = (angle / rad_per_px + side / 2 for angle in direction)
         camera = self._settings.model((side, side))
         potential = self._scan_device.microscope.specimen.potential
         mean: ImageArray | None = None

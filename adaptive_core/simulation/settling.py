@@ -35,7 +35,7 @@ class SettlingShift:
         self._clock = clock
         self._asked = self._goal = self._shift = start
         self._arrivals: collections.deque[tuple[float, Point]] = collections.deque()
-        self._last_s = -math.inf
+        self._last_s = self._changed_s = -math.inf
         self._lock = threading.Lock()
 
     def ask(self, value: Point) -> None:
@@ -43,7 +43,13 @@ class SettlingShift:
         with self._lock:
             if value != self._asked:
                 self._asked = value
-                self._arrivals.append((self._clock() + self._latency_s, value))
+                self._changed_s = self._clock()
+                self._arrivals.append((self._changed_s + self._latency_s, value))
+
+    def unchanged_s(self) -> float:
+        """For how long nothing else has been asked for, s; infinite at first."""
+        with self._lock:
+            return self._clock() - self._changed_s
 
     def now(self) -> Point:
         """The shift at this moment."""

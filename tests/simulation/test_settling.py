@@ -38,6 +38,16 @@ def test_without_latency_and_settling_it_is_what_was_asked_for() -> None:
     assert shift.now() == (0.1, -0.3)
 
 
+def test_it_tells_for_how_long_it_was_left_alone() -> None:
+    clock = Clock()
+    shift = SettlingShift((0.0, 0.0), clock=clock)
+    assert shift.unchanged_s() == math.inf
+    shift.ask((0.1, 0.0))
+    clock.now_s += 2.0
+    shift.ask((0.1, 0.0))
+    assert shift.unchanged_s() == 2.0
+
+
 @given(st.lists(st.floats(0.0, 0.05), max_size=8))
 def test_looking_at_it_does_not_change_how_it_settles(looks_s: list[float]) -> None:
     seen = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import os
 import pathlib
 import subprocess
@@ -22,7 +23,8 @@ from swift_context import Swift
 from adaptive_core import ports
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.simulation.faults import Fault, FaultKind
-from adaptive_core.simulation.settings import SimulatedInstrument
+from adaptive_core.simulation.settings import CameraSettings, InstrumentSettings, SimulatedInstrument
+from simulator_device.camera import RAD_PER_PX, DiskPosition
 from simulator_device.registration import SWITCH, Simulator, wanted
 
 
@@ -141,6 +143,21 @@ def test_the_camera_shows_the_disk_where_the_shift_puts_it(swift_simulator: Swif
     np.testing.assert_allclose(centres, [[0.0, 0.0], [10e-3, -20e-3]], atol=0.5e-3)
     assert frames[2] is not None
     assert frames[2].data.max() < frames[0].data.max() / 4
+
+
+def test_the_disk_comes_to_rest_while_nothing_is_exposed() -> None:
+    """A move arrives late in part, and frames may show the time before it; not if there was time."""
+    moved_rad = (10e-3, -20e-3)
+    errors = {}
+    for still_s in (0.0, 0.3):
+        errors[still_s] = []
+        for seed in range(20):
+            disk = DiskPosition(InstrumentSettings(camera=CameraSettings(world="B"), seed=seed))
+            disk.next_frame((0.0, 0.0))
+            shown = disk.next_frame(moved_rad, still_s)
+            errors[still_s].append(math.dist(shown, disk.next_frame(moved_rad, 0.3)) / RAD_PER_PX)
+    assert max(errors[0.3]) < 1.0
+    assert sum(error > 1.0 for error in errors[0.0]) >= 10
 
 
 # settings and specimens
