@@ -101,15 +101,16 @@ class TwoInARow:
 MISS_LIMIT = 0.0012
 MISS_GROWTH = 1.8
 PATIENCE = 7
-LARGEST_MISS = 0.3
-"""A learned policy that says how sure it is stops when a miss of the tolerance is at most so probable; after
-``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better."""
-SEEN = 0.8
+LARGEST_MISS = 0.5
+"""A learned policy that says how sure it is stops when its bound on the chance of a miss of the tolerance is at most
+this; after ``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better.
+Bounds from 0.3 to 0.5 are true chances of 0.12 to 0.25."""
+SEEN = 0.75
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
 
 def miss_limit(frames: int) -> float:
-    """Largest chance of a miss with which a policy stops after this number of frames."""
+    """Largest bound on the chance of a miss with which a policy stops after this number of frames."""
     return min(MISS_LIMIT * MISS_GROWTH ** max(0, frames - PATIENCE), LARGEST_MISS)
 
 
