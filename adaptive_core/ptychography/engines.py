@@ -101,6 +101,7 @@ def weighted_descent(
     low_pass: RealArray,
     settings: WeightedSettings,
     start: RealArray | ComplexArray | None = None,
+    watch: collections.abc.Callable[[RealArray | ComplexArray], None] | None = None,
 ) -> tuple[RealArray | ComplexArray, list[float]]:
     """Recover a potential: residuals in units of the counting noise, divided by the illumination, with momentum.
 
@@ -112,6 +113,7 @@ def weighted_descent(
         low_pass: mask of the object's spectrum (FFT order), applied to every update.
         settings: see there.
         start: potential to start from (warm start).
+        watch: is given a copy of the potential after each epoch.
 
     Returns:
         The potential (height, width), float32, or complex64 with absorption, in rad, and the mean squared weighted
@@ -150,4 +152,6 @@ def weighted_descent(
             if settings.absorption:
                 np.clip(potential.imag, *_ABSORPTION, out=potential.imag)
         losses.append(loss / pixels)
+        if watch is not None:
+            watch(potential.copy())
     return potential, losses

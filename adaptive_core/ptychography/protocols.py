@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -61,9 +60,12 @@ twelve pairs at the papers' dose, one to two regions, and no trial of the recons
 """
 TUNING_SEED = 900_000
 TUNING_DEFOCUS_A = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
-TUNING_PARTS = (1, 4)
+TUNING_FINER_A = 15.0
+"""Then so far to either side of the best."""
+TUNING_PARTS = (1, 2, 4)
 """Batches of an epoch."""
-TUNING_EPOCHS = (5, 10, 20)
+TUNING_EPOCHS = 24
+"""At most."""
 
 
 def policies(defocus_A: float | None, seed: int) -> dict[str, Policy]:
@@ -119,19 +121,42 @@ def tune(specimen: str, dose: float, regions: int) -> list[dict[str, float]]:
     """What suits the sparse grid, by the mean SSIM against the truth on regions kept for that, the best first.
 
     Returns:
-        ``dose`` (of the papers'), ``defocus_A``, ``batch``, ``epochs`` and ``ssim_truth`` of everything that was tried.
+        ``dose`` (of the papers'), ``defocus_A``, ``batch``, ``epochs`` (the best number of them) and ``ssim_truth`` of
+        every defocus and batch that was tried.
     """
     if regions < 1:
         raise InvalidInputError(f"Tuning needs 1 region or more, not {regions}.")
     settings = experiment(specimen)
     places = [SimulatedRegion(settings, TUNING_SEED + index) for index in range(regions)]
-    truths = [region.truth() for region in places]
-    rows = []
-    for defocus_A in TUNING_DEFOCUS_A:
-        scans = [scan(region, policies(defocus_A, index)[BASELINE], dose, index) for index, region in enumerate(places)]
-        for parts, epochs in itertools.product(TUNING_PARTS, TUNING_EPOCHS):
-            choice = Tuned(defocus_A, -(-settings.positions // parts), epochs)
-            images = [final_image(one, choice).phase(settings.pixel_A) for one in scans]
-            ssim = float(np.mean([metrics.phase_ssim(*pair) for pair in zip(images, truths, strict=True)]))
-            rows.append({"dose": dose, **dataclasses.asdict(choice), "ssim_truth": ssim})
-    return sorted(rows, key=lambda row: -row["ssim_truth"])
+
+    def tried(defocus_A: float) -> list[dict[str, float]]:
+        grid = policies(defocus_A, 0)[BASELINE]
+        scans = [scan(region, grid, dose, index) for index, region in enumerate(places)]
+        rows = []
+        for parts in TUNING_PARTS:
+            batch = -(-settings.positions // parts)
+            courses = [_course(*pair, batch) for pair in zip(scans, places, strict=True)]
+            mean = np.mean(courses, axis=0)
+            choice = Tuned(defocus_A, batch, 1 + int(mean.argmax()))
+            rows.append({"dose": dose, **dataclasses.asdict(choice), "ssim_truth": float(mean.max())})
+        return rows
+
+    def by_ssim(row: dict[str, float]) -> float:
+        return row["ssim_truth"]
+
+    rows = [row for defocus_A in TUNING_DEFOCUS_A for row in tried(defocus_A)]
+    best = max(rows, key=by_ssim)["defocus_A"]
+    finer = (best - TUNING_FINER_A, best + TUNING_FINER_A)
+    rows += [row for defocus_A in finer if defocus_A >= 0 for row in tried(defocus_A)]
+    return sorted(rows, key=by_ssim, reverse=True)
+
+
+def _course(data: ScanData, region: SimulatedRegion, batch: int) -> list[float]:
+    """SSIM of the final image against the truth after each epoch."""
+    truth, pixel_A = region.truth(), region.settings.pixel_A
+    found: list[float] = []
+    settings = dataclasses.replace(reconstruction.FINAL, batch=batch, epochs=TUNING_EPOCHS)
+    reconstruction.final(
+        data, settings=settings, watch=lambda image: found.append(metrics.phase_ssim(image.phase(pixel_A), truth))
+    )
+    return found

@@ -159,6 +159,7 @@ def final(
     refine_positions: bool = False,
     refine_probe: bool = False,
     window_px: int | None = None,
+    watch: collections.abc.Callable[[Reconstruction], None] | None = None,
 ) -> Reconstruction:
     """The image that is kept: noise-weighted, preconditioned, with momentum, on the whole window.
 
@@ -169,6 +170,7 @@ def final(
         refine_positions: find errors of the positions too, in rounds of one epoch, before the final epochs.
         refine_probe: find the probe's aberrations too, for scans at one defocus.
         window_px: side of the window; by default as small as the information limit allows.
+        watch: is given the image after each of the final epochs.
     """
     began = time.perf_counter()
     grid = object_grid(data.calibration, window_px)
@@ -193,9 +195,13 @@ def final(
         if refine_probe:
             wave = refinement.refined_probe(wave, model, transmission, differences)
     batches = _Batches(wave, positions, grid, intensities, settings, offset)
-    potential, loss = engines.weighted_descent(batches, data.electrons, mask, settings, potential)
     refined_A = positions * grid.pixel_A - np.asarray(grid.origin_A) if refine_positions else data.positions_A
-    return _result(potential, grid, data, losses + loss, began, refined_A, wave)
+
+    def image(potential: RealArray | ComplexArray, loss: list[float]) -> Reconstruction:
+        return _result(potential, grid, data, losses + loss, began, refined_A, wave)
+
+    seen = None if watch is None else lambda now: watch(image(now, []))
+    return image(*engines.weighted_descent(batches, data.electrons, mask, settings, potential, seen))
 
 
 class _Batches(collections.abc.Sequence[Batch]):

@@ -173,15 +173,16 @@ def test_what_stopping_spends_and_gives():
 def test_tuning_lists_what_was_tried_the_best_first(monkeypatch):
     monkeypatch.setattr(protocols, "TUNING_DEFOCUS_A", (0.0, 120.0))
     monkeypatch.setattr(protocols, "TUNING_PARTS", (4,))
-    monkeypatch.setattr(protocols, "TUNING_EPOCHS", (1, 2))
+    monkeypatch.setattr(protocols, "TUNING_EPOCHS", 2)
     tried = protocols.tune("mos2", 1.0, 1)
-    assert len(tried) == 4
+    assert {row["defocus_A"] for row in tried} == {0.0, 105.0, 120.0, 135.0}  # finer around the best
     scores = [row["ssim_truth"] for row in tried]
     assert scores == sorted(scores, reverse=True)
-    assert tried[0]["defocus_A"] == 120.0  # in focus 250 probes do not cover the region
+    assert tried[-1]["defocus_A"] == 0.0  # in focus 250 probes do not cover the region
+    assert all(row["epochs"] == 2 for row in tried)
     region = SimulatedRegion(MOS2, protocols.TUNING_SEED)
-    data = protocols.scan(region, protocols.policies(120.0, 0)["sparse_grid"], 1.0, 0)
-    best = protocols.Tuned(120.0, 63, int(tried[0]["epochs"]))
+    best = protocols.Tuned(tried[0]["defocus_A"], 63, 2)
+    data = protocols.scan(region, protocols.policies(best.defocus_A, 0)["sparse_grid"], 1.0, 0)
     again = protocols.final_image(data, best).phase(MOS2.pixel_A)
     assert metrics.phase_ssim(again, region.truth()) == pytest.approx(scores[0])
     with pytest.raises(InvalidInputError, match="1 region"):
