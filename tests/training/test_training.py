@@ -142,8 +142,22 @@ def test_policy_trains_resumes_and_exports(tmp_path, tiny_generator):
     path_gradient.train(PathGradientConfig(iterations=3, **settings), tmp_path / "run", resume=True)
     rows = (tmp_path / "run" / "curve.csv").read_text().splitlines()
     assert rows[-1].startswith("3,")
-    assert rows[0] == "iteration,seconds,training,validation"
+    assert rows[0] == "iteration,seconds,training,selection,validation"
     assert np.isfinite(float(rows[-1].split(",")[-1]))
+
+
+def test_what_chooses_the_weights_is_neither_learned_from_nor_benchmarked(tmp_path, image_folder, tiny_generator):
+    images = load_images(image_folder, "train")
+    learned, choosing = path_gradient.set_aside(images)
+    assert learned.groups.keys() | choosing.groups.keys() == images.groups.keys()
+    assert not learned.groups.keys() & choosing.groups.keys()
+    settings = {"generator": tiny_generator, "batch": 2, "validation_crops": 1, "scored_crops": 0}
+    config = PathGradientConfig(iterations=1, images=image_folder, doses=(1.0, 30.0), noise_free=0.0, **settings)
+    path = path_gradient.train(config, tmp_path / "run")
+    card = LoadedModel(path.read_bytes(), path).card
+    assert card.training["selected"] == "least error on 1 crops of a, from which the walk did not learn"
+    assert card.training["config"]["doses"] == [1.0, 30.0]
+    assert "1 experimental STEM images of 1 specimens" in card.trained_on
 
 
 def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):

@@ -5,7 +5,8 @@
 Ede (2021) trains a critic because his partial scans are not differentiable in the actions. Here they are: values are
 sampled, and put on the generator's input, by bilinear interpolation, so the error of the completion is propagated
 through a frozen generator, the path, and the recurrent policy that chose it. From a random start the gradient finds no
-way out of bad paths; the policy therefore starts as a walk that avoids where it has been.
+way out of bad paths; the policy therefore starts as a walk that avoids where it has been. In the end it over-fits the
+generator: some training specimens are therefore set aside, and choose the weights that are kept.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ class PathGradientConfig:
         images: folder of real images; None trains on procedural images only.
         minutes: length of the training.
         iterations: largest number of iterations.
+        doses: electrons that a probe detects where the truth is 1, from lowest to highest.
+        noise_free: fraction of walks without shot noise.
         seed: of the policy's initial weights, data and exploration.
         learning_rate: of Adam at the start; it decays by a cosine.
         batch: walks an iteration at 96 x 96 px.
         noise_rad: scale of the exploration at the start; it decays to a fifth.
         average: decay of the running average of the weights, which is what is exported.
         validate_every_s: time between two validations and checkpoints.
-        validation_crops: number of validation crops during training.
+        validation_crops: number of crops that choose the weights, and of validation crops beside them.
         scored_crops: number of validation crops for the scores on the card.
         bfloat16: mixed precision for the generator.
         threads: of PyTorch.
@@ -60,14 +63,16 @@ class PathGradientConfig:
         default_factory=lambda: shipped_folder() / "partial_scan_generator.onnx"
     )
     images: pathlib.Path | None = None
-    minutes: float = 30.0
+    minutes: float = 10.0
     iterations: int = 1_000_000
+    doses: tuple[float, float] = DOSE_RANGE
+    noise_free: float = 0.6
     seed: int = 1
     learning_rate: float = 1e-3
     batch: int = 16
     noise_rad: float = 0.1
     average: float = 0.998
-    validate_every_s: float = 120.0
+    validate_every_s: float = 60.0
     validation_crops: int = 100
     scored_crops: int = 300
     bfloat16: bool = True
@@ -75,6 +80,7 @@ class PathGradientConfig:
 
 
 CONFIGS = {"path-gradient": PathGradientConfig()}
+_ASIDE = 5  # each fifth training specimen is set aside
 
 
 def completion_errors(generator: Generator, walk: Rollout, truths: torch.Tensor, bfloat16: bool) -> torch.Tensor:
@@ -117,7 +123,7 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     """
     torch.set_num_threads(config.threads)
     run = RunFolder(out, config)
-    images = None if config.images is None else load_images(config.images, "train")
+    images, aside = (None, None) if config.images is None else set_aside(load_images(config.images, "train"))
     held_out = None if config.images is None else load_images(config.images, "validation")
     generator = generator_from_onnx(config.generator).requires_grad_(False)
     generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -134,8 +140,8 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
         batch, segments = truths.draw()
         dose = None
-        if rng.random() < 0.4:
-            low, high = np.log(DOSE_RANGE)
+        if rng.random() >= config.noise_free:
+            low, high = np.log(config.doses)
             dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
         walk = rollout(policy, batch, segments, noise_rad, dose)
         errors = completion_errors(generator, walk, batch, config.bfloat16)
@@ -146,29 +152,42 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
         RecurrentPolicy(),
         run,
         checkpoint,
-        Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s, "validation"),
+        Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s, "selection"),
         lambda _iteration, progress: config.learning_rate * cosine(progress),
         step,
-        _validation(held_out, generator, config),
+        _validation({"selection": aside, "validation": held_out}, generator, config),
     )
-    return _export(fitted, config, run, images, held_out)
+    selected = "" if aside is None else f" of {', '.join(aside.groups)}, from which the walk did not learn"
+    return _export(fitted, config, run, images, held_out, f"least error on {config.validation_crops} crops{selected}")
+
+
+def set_aside(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """The specimens to learn from, and those that choose the weights; one specimen alone does both."""
+    if len(images.groups) == 1:
+        return images, images
+    names = list(images.groups)
+    choosing = {name: images.groups[name] for name in names[::_ASIDE]}
+    learned = {name: images.groups[name] for name in names if name not in choosing}
+    return dataclasses.replace(images, groups=learned), dataclasses.replace(images, groups=choosing)
 
 
 def _validation(
-    held_out: ImageSet | None, generator: Generator, config: PathGradientConfig
+    images: collections.abc.Mapping[str, ImageSet | None], generator: Generator, config: PathGradientConfig
 ) -> collections.abc.Callable[[RecurrentPolicy], dict[str, float]]:
-    """Error on held-out images (procedural ones where there are none), sampled as a scan samples."""
+    """Errors on sets of images (procedural ones where there are none), sampled as a scan samples."""
     if config.validation_crops == 0:
         return lambda _policy: {}
-    crops = held_out_truths(held_out, config.validation_crops)
-    truths = torch.from_numpy(crops)
+    truths = {name: held_out_truths(part, config.validation_crops) for name, part in images.items()}
 
     @torch.no_grad()
-    def validate(policy: RecurrentPolicy) -> dict[str, float]:
-        walk = rollout(policy, truths, 20, nearest=True)
+    def error(policy: RecurrentPolicy, crops: FloatImage) -> float:
+        walk = rollout(policy, torch.from_numpy(crops), 20, nearest=True)
         completion = evaluate.torch_completion(generator)
         positions = list(walk.positions.numpy().astype(np.float64))
-        return {"validation": float(evaluate.errors(completion, crops, positions).mean())}
+        return float(evaluate.errors(completion, crops, positions).mean())
+
+    def validate(policy: RecurrentPolicy) -> dict[str, float]:
+        return {name: error(policy, crops) for name, crops in truths.items()}
 
     return validate
 
@@ -179,6 +198,7 @@ def _export(
     run: RunFolder,
     images: ImageSet | None,
     held_out: ImageSet | None,
+    selected: str,
 ) -> pathlib.Path:
     training = {
         "config": run.config,
@@ -186,6 +206,7 @@ def _export(
         "command": "adaptive-scan train partial-scan --config path-gradient --images DIR",
         "minutes": round(fitted.minutes, 1),
         "iterations": fitted.iterations,
+        "selected": selected,
     }
     truths = held_out_truths(held_out, 6, seed=2)
     with torch.no_grad():
