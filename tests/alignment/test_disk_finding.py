@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import typing
 
 import numpy as np
 import pytest
@@ -121,6 +122,13 @@ def test_the_stated_uncertainty_is_honest() -> None:
         assert 0.6 < np.sqrt(np.mean(np.square(normalised))) < 1.6
 
 
+@pytest.mark.parametrize(("radius", "electrons"), [(10.0, 0.5), (10.0, 0.1), (21.0, 0.05), (30.0, 0.05)])
+def test_a_detector_that_counts_little_is_not_saturated(radius: float, electrons: float) -> None:
+    rng, camera = np.random.default_rng(3), DiskCameraModel(size_px=(256, 256))
+    frames = [render_disk((130.0, 120.0), radius, electrons, camera, rng) for _ in range(40)]
+    assert all(find_disk(frame, radius).state is not DiskState.SATURATED for frame in frames)
+
+
 def test_saturation_and_a_cut_disk_are_states() -> None:
     rng = np.random.default_rng(2)
     saturating = DiskCameraModel(saturation=60.0)
@@ -128,6 +136,10 @@ def test_saturation_and_a_cut_disk_are_states() -> None:
     assert disk.state is DiskState.SATURATED
     disk = find_disk(render_disk((250.0, 260.0), RADIUS, 100.0, DiskCameraModel(), rng), RADIUS, saturation=90.0)
     assert disk.state is DiskState.SATURATED
+    # A hot pixel above the plateau hides nothing.
+    frame = render_disk((250.0, 260.0), RADIUS, 62.0, saturating, rng)
+    frame[10, 10] = frame[255, 255] = 5000.0
+    assert find_disk(frame, RADIUS).state is DiskState.SATURATED
     disk = find_disk(render_disk((250.0, 500.0), RADIUS, 100.0, DiskCameraModel(), rng), RADIUS)
     assert disk.state is DiskState.CUT_OFF
     assert disk.centre_px == pytest.approx((250.0, 500.0), abs=0.3)
@@ -168,8 +180,39 @@ def test_a_radius_that_does_not_fit_is_refused() -> None:
         find_disk(np.zeros((64, 64), np.float32), 100.0)
 
 
-def test_the_benchmark_compares_every_method_in_every_case() -> None:
-    figures = run_disk_benchmark(2)
+@pytest.fixture(scope="module")
+def figures() -> dict[str, typing.Any]:
+    return run_disk_benchmark(2, gate_frames=4)
+
+
+def test_the_benchmark_compares_every_method_in_every_case(figures: dict[str, typing.Any]) -> None:
     assert {row["case"] for row in figures["cases"]} == set(DISK_CASES)
     assert {method.value for method in Method} <= {row["method"] for row in figures["cases"]}
-    assert figures["gate"]["highest_without_beam"] < BEAM_SCORE < figures["gate"]["lowest_with_beam"]
+    empty, lit = figures["gate"]
+    assert empty["highest"] < BEAM_SCORE < lit["lowest"]
+    assert (empty["right"], lit["right"]) == (1.0, 1.0)
+
+
+def test_scikit_image_s_finders_find_a_plain_disk(figures: dict[str, typing.Any]) -> None:
+    """Their edges are of a copy of half the size; its half px is accounted for."""
+    pytest.importorskip("skimage")
+    errors = {row["method"]: row["rms_px"] for row in figures["cases"] if row["case"] == "background"}
+    assert errors["scikit-image Hough circle"] < 1.5
+    assert errors["scikit-image RANSAC circle"] < 0.3
+
+
+def test_several_processes_give_the_same_figures(figures: dict[str, typing.Any]) -> None:
+    several = run_disk_benchmark(2, gate_frames=4, jobs=2)
+    for row in several["cases"]:
+        assert row["ms"] > 0
+    assert without_times(several) == without_times(figures)
+
+
+def without_times(figures: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    return figures | {"cases": [row | {"ms": None} for row in figures["cases"]]}
+
+
+@pytest.mark.parametrize("counts", [{"frames": 0}, {"gate_frames": 0}, {"jobs": 0}])
+def test_a_benchmark_without_frames_is_refused(counts: dict[str, int]) -> None:
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        run_disk_benchmark(**counts)

@@ -22,6 +22,7 @@ from swift_context import Swift
 from adaptive_core.alignment.classical import Newton
 from nionswift_plugin.adaptive_scan.command_line import align as align_command
 from nionswift_plugin.adaptive_scan.command_line import train as train_command
+from nionswift_plugin.adaptive_scan.command_line.benchmark import BENCHMARKS
 
 CONTROL = "DiffractionShift"
 NEWTON = Newton(guarded=True).name
@@ -135,6 +136,30 @@ def test_benchmark_alignment(run_command: Run) -> None:
     assert table[2].startswith(NEWTON)
     refused = run_command("benchmark", "alignment", "--world", "A", "--trials", "0")
     assert (refused.status, len(refused.errors)) == (2, 1)
+
+
+def test_benchmark_disk_finding(run_command: Run) -> None:
+    words = ("benchmark", "disk-finding", "--frames", "1", "--gate-frames", "2", "--seed", "3")
+    outcome = run_command(*words, "--json")
+    assert (outcome.status, outcome.errors) == (0, [])
+    assert outcome.report["seed"] == 3
+    assert set(outcome.report["cases"][0]) == {"case", "method", "rms_px", "median_px", "ms"}
+    assert [row["right"] for row in outcome.report["gate"]] == [1.0, 1.0]
+    table = run_command(*words).lines
+    assert table[0] == "frames 1, seed 3, gate_frames 2"
+    assert table[-4] == "gate:"
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_every_benchmark_refuses_a_negative_seed(run_command: Run, name: str, tmp_path: pathlib.Path) -> None:
+    needed = {
+        "alignment": ("--world", "A"),
+        "partial-scan": ("--images", tmp_path),
+        "ptychography": ("--protocol", "paper"),
+    }
+    outcome = run_command("benchmark", name, *needed.get(name, ()), "--seed", "-1")
+    assert outcome.status == 2
+    assert outcome.errors == ["adaptive-scan: --seed must not be negative, not -1."]
 
 
 def test_training_without_its_packages_says_what_to_install(run_command: Run, monkeypatch: pytest.MonkeyPatch) -> None:

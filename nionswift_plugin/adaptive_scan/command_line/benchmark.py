@@ -11,6 +11,7 @@ import dataclasses
 import json
 import typing
 
+from adaptive_core.errors import InvalidInputError
 from nionswift_plugin.adaptive_scan.command_line import benchmark_partial_scan, benchmark_ptychography
 
 Figures = dict[str, typing.Any]
@@ -28,6 +29,19 @@ def _run_alignment(options: argparse.Namespace) -> Figures:
     from adaptive_core.alignment.benchmark import run_benchmark
 
     return run_benchmark(options.world, options.trials, options.policy, options.seed, options.jobs)
+
+
+def _add_disk_finding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", type=int, default=40, metavar="N", help="camera frames a case (default: 40)")
+    parser.add_argument(
+        "--gate-frames", type=int, default=1000, metavar="N", help="frames with and without a beam (default: 1000)"
+    )
+
+
+def _run_disk_finding(options: argparse.Namespace) -> Figures:
+    from adaptive_core.alignment.disk_benchmark import run_disk_benchmark
+
+    return run_disk_benchmark(options.frames, options.seed, options.gate_frames, options.jobs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +71,9 @@ BENCHMARKS: typing.Final = {
     "alignment": Benchmark(
         "centre the bright-field disk in simulated worlds", _add_alignment, _run_alignment, "policies"
     ),
+    "disk-finding": Benchmark(
+        "find the bright-field disk in simulated camera frames", _add_disk_finding, _run_disk_finding, "cases"
+    ),
     "ptychography": Benchmark(
         "compare probe positions of ptychographic scans",
         benchmark_ptychography.add_arguments,
@@ -64,7 +81,7 @@ BENCHMARKS: typing.Final = {
         "positions",
     ),
     "ptychography-tuning": Benchmark(
-        "search the defocus, batches and epochs that suit a sparse grid",
+        "search what suits a sparse grid, or the step that suits each position set",
         benchmark_ptychography.add_tuning_arguments,
         benchmark_ptychography.run_tuning,
         "tried",
@@ -97,6 +114,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run a benchmark and print its figures."""
+    if options.seed < 0:
+        raise InvalidInputError(f"--seed must not be negative, not {options.seed}.")
     benchmark = BENCHMARKS[options.benchmark]
     figures = benchmark.run(options)
     if options.json:
