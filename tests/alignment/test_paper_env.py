@@ -117,6 +117,7 @@ def test_the_experiments_become_a_table_and_a_picture(tmp_path) -> None:
     assert (tmp_path / "experiments.png").stat().st_size > 1000
     (tmp_path / "paper.json").write_text((tmp_path / "relearn.json").read_text())
     assert paper_experiments.main(words).read_text().count("again") == 2  # nothing is learned twice
+    assert paper_experiments.run("paper", 60, tmp_path)[0]["steps"] == 60  # but of another length
 
 
 def test_a_smoke_training_writes_a_log_and_a_model_that_acts_like_the_agent(tmp_path) -> None:

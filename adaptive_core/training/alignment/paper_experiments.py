@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 GROUPS: typing.Final = {
     "Reward (Fig. 7)": ("paper", "reward-non-informative", "reward-sparse"),
     "Tolerance, binned px (Fig. 6b)": ("tolerance-0", "tolerance-1", "tolerance-2", "paper", "tolerance-5"),
-    "Binning (Fig. 6a)": ("paper", "binning-2", "binning-1"),
+    "Binning (Fig. 6a; tolerance 0: Fig. 5a)": ("paper", "binning-2", "binning-1", "binning-1-tolerance-0"),
     "Hidden layers (Fig. 8)": ("layers-16", "layers-32", "layers-64", "paper", "layers-256"),
     "Learning again, response 25 % smaller (Fig. 8)": ("relearn",),
 }
@@ -35,16 +35,17 @@ _WINDOW = 25
 
 
 def run(name: str, steps: int, folder: pathlib.Path, seed: int = 0) -> list[dict[str, typing.Any]]:
-    """Learn, unless the folder has it; one log a learning period, as :func:`.sac.train` gives them."""
+    """Learn, unless the folder has it of so many steps; one log a learning period, as :func:`.sac.train` gives them."""
     path = folder / f"{name}.json"
-    if not path.exists():
-        config = dataclasses.replace(CONFIGS[name], steps=steps, relearn_steps=steps // 2, seed=seed)
-        _, logs = train(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(logs) + "\n", encoding="utf-8")
-        logger.info("%s: %s", name, {key: value for key, value in logs[-1].items() if key != "episodes"})
-    found: list[dict[str, typing.Any]] = json.loads(path.read_text("utf-8"))
-    return found
+    if path.exists():
+        found: list[dict[str, typing.Any]] = json.loads(path.read_text("utf-8"))
+        if found[0]["steps"] == steps:
+            return found
+    _, logs = train(dataclasses.replace(CONFIGS[name], steps=steps, relearn_steps=steps // 2, seed=seed))
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(logs) + "\n", encoding="utf-8")
+    logger.info("%s: %s", name, {key: value for key, value in logs[-1].items() if key != "episodes"})
+    return logs
 
 
 def table(logs: collections.abc.Mapping[str, list[dict[str, typing.Any]]]) -> list[dict[str, typing.Any]]:
@@ -71,7 +72,7 @@ def table(logs: collections.abc.Mapping[str, list[dict[str, typing.Any]]]) -> li
 
 def draw(logs: collections.abc.Mapping[str, list[dict[str, typing.Any]]], path: pathlib.Path) -> None:
     """Steps and reward of an episode against the steps of learning, a row for each group of experiments."""
-    picture = figure.Figure(figsize=(9, 2.4 * len(GROUPS)), layout="constrained")
+    picture = figure.Figure(figsize=(10.5, 2.4 * len(GROUPS)), layout="constrained")
     axes = picture.subplots(len(GROUPS), 2, sharex=True)
     for row, (title, names) in zip(axes, GROUPS.items(), strict=True):
         for name in names:
@@ -84,7 +85,7 @@ def draw(logs: collections.abc.Mapping[str, list[dict[str, typing.Any]]], path: 
         row[1].set(ylabel="reward of an episode", ylim=(-260, 130))
         row[1].axhline(0, color="0.7", linewidth=0.8)
         row[0].set_title(title, loc="left", fontsize=10)
-        row[1].legend(fontsize=7, loc="lower right")
+        row[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for axis in axes[-1]:
         axis.set_xlabel("step")
     picture.savefig(path, dpi=90)

@@ -56,6 +56,7 @@ CONFIGS: typing.Mapping[str, SacConfig] = {
     **{f"reward-{name}": SacConfig(PaperConfig(reward=name)) for name in ("non-informative", "sparse")},
     **{f"tolerance-{value}": SacConfig(PaperConfig(tolerance=value)) for value in (0, 1, 2, 5)},
     **{f"binning-{value}": SacConfig(PaperConfig(binning=value)) for value in (1, 2)},
+    "binning-1-tolerance-0": SacConfig(PaperConfig(binning=1, tolerance=0)),
     **{f"layers-{size}": SacConfig(layers=(size, size)) for size in (16, 32, 64, 256)},
     "relearn": SacConfig(relearn_scale=0.75),
     "instrument": SacConfig(PaperConfig(start_range=0.5), steps=6_000),
