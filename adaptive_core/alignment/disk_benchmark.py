@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import itertools
 import math
 import multiprocessing
 import time
@@ -28,6 +29,7 @@ from adaptive_core.simulation.disk_image import DiskCameraModel, SpecimenInBeam,
 
 ImageArray = npt.NDArray[np.float32]
 Point = tuple[float, float]
+Row = dict[str, typing.Any]
 SIZE_PX = 512
 RADIUS_PX = 60.0
 
@@ -99,24 +101,21 @@ def run_disk_benchmark(
         raise InvalidInputError(
             f"A benchmark needs at least 1 frame, 1 gate frame and 1 job, not {frames}, {gate_frames} and {jobs}."
         )
-    tasks = [functools.partial(_case_rows, name, frames, seed) for name in DISK_CASES]
-    gates = [functools.partial(_gate_row, lit, gate_frames, seed) for lit in (False, True)]
+    tasks: list[collections.abc.Callable[[], list[Row]]] = [
+        *(functools.partial(_case_rows, name, frames, seed) for name in DISK_CASES),
+        *(functools.partial(_gate_rows, lit, gate_frames, seed) for lit in (False, True)),
+    ]
     if jobs == 1:
-        cases, gate = [task() for task in tasks], [task() for task in gates]
+        results = [task() for task in tasks]
     else:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            cases, gate = ([f.result() for f in [pool.submit(task) for task in calls]] for calls in (tasks, gates))
-    return {
-        "frames": frames,
-        "seed": seed,
-        "gate_frames": gate_frames,
-        "cases": [row for rows in cases for row in rows],
-        "gate": gate,
-    }
+            results = [future.result() for future in [pool.submit(task) for task in tasks]]
+    cases, gate = (list(itertools.chain(*some)) for some in (results[:-2], results[-2:]))
+    return {"frames": frames, "seed": seed, "gate_frames": gate_frames, "cases": cases, "gate": gate}
 
 
-def _case_rows(name: str, frames: int, seed: int) -> list[dict[str, typing.Any]]:
+def _case_rows(name: str, frames: int, seed: int) -> list[Row]:
     """A row a method."""
     drawn = list(draw_frames(DISK_CASES[name], frames, np.random.default_rng(seed)))
     rows = []
@@ -139,17 +138,18 @@ def _case_rows(name: str, frames: int, seed: int) -> list[dict[str, typing.Any]]
     return rows
 
 
-def _gate_row(lit: bool, frames: int, seed: int) -> dict[str, typing.Any]:
-    """The scores of frames with or without a beam."""
+def _gate_rows(lit: bool, frames: int, seed: int) -> list[Row]:
+    """One row: the scores of frames with or without a beam."""
     rng = np.random.default_rng(seed)
     drawn = (frame for frame, _ in draw_frames(DISK_CASES[DIMMEST], frames, rng)) if lit else _empty(frames, rng)
     scores = np.array([find_disk(frame, RADIUS_PX).score for frame in drawn])
-    return {
+    row = {
         "frames": DIMMEST if lit else "without a beam",
         "lowest": round(float(scores.min()), 2),
         "highest": round(float(scores.max()), 2),
         "right": float(np.mean((scores >= BEAM_SCORE) == lit)),
     }
+    return [row]
 
 
 def _empty(count: int, rng: np.random.Generator) -> collections.abc.Iterator[ImageArray]:
