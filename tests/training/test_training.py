@@ -1,6 +1,8 @@
 """Each algorithm with a tiny budget: it learns, resumes, refuses what it must, and exports what it trained."""
 
 import dataclasses
+import itertools
+import shutil
 
 import numpy as np
 import onnxruntime
@@ -10,8 +12,10 @@ from tiny_config import TINY, untrained_walk
 
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
+from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
 from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.partial_scan.onnx_policy import OnnxPolicy
+from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
 from adaptive_core.training import partial_scan
 from adaptive_core.training.export import read_weights, to_onnx, with_half_weights
 from adaptive_core.training.partial_scan import evaluate, generator, path_gradient
@@ -21,6 +25,7 @@ from adaptive_core.training.partial_scan.images import load_images
 from adaptive_core.training.partial_scan.networks import Generator, MultigridFill, SpectralGate
 from adaptive_core.training.partial_scan.path_gradient import PathGradientConfig
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
+from adaptive_core.training.partial_scan.walkers import Deciding
 
 
 def _run(model, inputs):
@@ -170,16 +175,46 @@ def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):
     assert LoadedModel(path.read_bytes(), path).card.training["config"]["policy"] == "policy.onnx"
 
 
-def test_generator_goes_on_with_what_refinement_scans(tmp_path, image_folder, tiny_generator):
-    config = GeneratorConfig(images=image_folder, iterations=2, validation_crops=2, scored_crops=1, **TINY)
-    changed = {"initial": str(tiny_generator), "paths": "refinement", "policy": "refinement", "walks": 0.5}
-    path = generator.train(dataclasses.replace(config, **changed), tmp_path / "run")
-    assert path.name == "partial_scan_generator_refinement.onnx"
-    scores = LoadedModel(path.read_bytes(), path).card.scores
-    assert [score["dataset"].split("px, ")[1] for score in scores] == [
+def test_a_training_makes_what_it_goes_on_from_first(tmp_path, monkeypatch, image_folder, tiny_generator):
+    tiny = {**TINY, "iterations": 1, "validation_crops": 0, "scored_crops": 0}
+    last = {**tiny, "validation_crops": 1, "scored_crops": 1}
+    changed = {
+        name: dataclasses.replace(config, **(last if name == "generator-refinement" else tiny))
+        for name, config in generator.CONFIGS.items()
+    }
+    monkeypatch.setattr(generator, "CONFIGS", changed)
+    further = tmp_path / "run" / "generator-further"
+    found = further / "generator" / tiny_generator.name
+    found.parent.mkdir(parents=True)
+    shutil.copy(tiny_generator, found)
+    path = partial_scan.train("generator-refinement", image_folder, out=tmp_path / "run")
+    files = [path, further / "partial_scan_generator.onnx", found]
+    assert found.read_bytes() == tiny_generator.read_bytes()
+    cards = [LoadedModel(file.read_bytes(), file).card for file in files]
+    chain = [card.training["config"]["name"] for card in cards]
+    assert chain == ["generator-refinement", "generator-further", "generator"]
+    assert [score["dataset"].split("px, ")[1] for score in cards[0].scores] == [
         "refinement",
         "refinement at 30 electrons a probe",
     ]
+    weights = [read_weights(file)["stem.weight"] for file in files]
+    # Each went on from the one before: one step of Adam moves no weight by more than its rate, but for half precision.
+    for later, earlier in itertools.pairwise(weights):
+        assert 0 < float((later - earlier).abs().max()) < 3e-3
+
+
+def test_a_training_completes_only_what_a_policy_decides_on(tiny_generator):
+    completed = []
+
+    class Counting(Deciding):
+        def complete(self, scan, channel=0):
+            completed.append(scan.probes)
+            return super().complete(scan, channel)
+
+    truth = np.random.default_rng(0).uniform(-1, 1, (96, 96)).astype(np.float32)
+    model = OnnxGenerator(LoadedModel(tiny_generator.read_bytes(), tiny_generator))
+    scanned = adapt(RefinementPolicy(), Counting(model, 400), truth, Spending(400, None, 1.0), 0)
+    assert (len(scanned.positions), completed) == (400, [320, 400])
 
 
 def test_train_by_name(tmp_path):

@@ -24,6 +24,7 @@ CONFIGS = {
     "generator-random-segments": "generator",
     "generator-blue-noise": "generator",
     "generator-refinement": "generator",
+    "generator-recurrent": "generator",
     "denoiser": "generator",
     "generator-uniform-grid-large": "generator",
     "generator-halton-large": "generator",
@@ -35,7 +36,8 @@ CONFIGS = {
     "td3": "crdpg_training",
     **dict.fromkeys((*TABLE_S1, *SMALL_S1), "crdpg_training"),
 }
-"""Name of each config and the module that has it; a policy needs a generator first."""
+"""Name of each config and the module that has it; a policy is trained with the shipped generator, or one that is named.
+"""
 
 
 def configured(config_name: str, **changes: typing.Any) -> tuple[typing.Any, typing.Any]:
@@ -59,7 +61,7 @@ def train(
     seed: int | None = None,
     **changes: typing.Any,
 ) -> pathlib.Path:
-    """Train by the config of this name and return the path of the exported model.
+    """Train by the config of this name, after what it goes on from, and return the path of the exported model.
 
     Args:
         config_name: one of CONFIGS.

@@ -24,21 +24,15 @@ from adaptive_core import model_card
 from adaptive_core.errors import ModelError
 from adaptive_core.model_library import LoadedModel, ModelLibrary
 from adaptive_core.partial_scan import catalogue
-from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
 from adaptive_core.partial_scan.calibration import INTERVAL_90
-from adaptive_core.partial_scan.generator import Estimate, OnnxGenerator
-from adaptive_core.partial_scan.generator import Generator as ScanGenerator
-from adaptive_core.partial_scan.partial_image import PartialImage
-from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
+from adaptive_core.partial_scan.generator import OnnxGenerator
 from adaptive_core.partial_scan.static_policy import STATIC_POLICIES
-from adaptive_core.scan_path import FloatArray
 from adaptive_core.training.export import read_weights, to_onnx, with_half_weights, write_model
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate
 from adaptive_core.training.partial_scan.data import (
     Recipe,
     TruthSource,
-    Walker,
     held_out_truths,
     partial_batch,
     specimen_images,
@@ -46,9 +40,10 @@ from adaptive_core.training.partial_scan.data import (
 from adaptive_core.training.partial_scan.generator_config import CONFIGS, PRODUCTS, GeneratorConfig
 from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, described, load_images
 from adaptive_core.training.partial_scan.networks import SIZE_MULTIPLE, STEM_CHANNELS, Generator
-from adaptive_core.training.partial_scan.paths import MIXTURES, random_path, random_probes
+from adaptive_core.training.partial_scan.paths import MIXTURES, random_path
 from adaptive_core.training.partial_scan.scores import card_scores, scanned
 from adaptive_core.training.partial_scan.sheets import draw_examples
+from adaptive_core.training.partial_scan.walkers import walker_of
 from adaptive_core.training.runs import RunFolder
 
 __all__ = ["CONFIGS", "GeneratorConfig", "export", "generator_from_onnx", "loss", "train"]
@@ -72,8 +67,11 @@ def loss(
 def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
     """Train, and export the model with its card. Returns the path of the ONNX file in ``out``.
 
+    A run that it goes on from is made first, if there is none yet, in a folder of its name within ``out``.
+
     Raises:
         InvalidInputError: unusable images, or a folder with another run.
+        ModelError: a model to go on from that is none.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -81,7 +79,9 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     images = None if config.images is None else load_images(config.images, "train")
     held_out = None if config.images is None else load_images(config.images, "validation")
     checkpoint = run.open(resume)
-    network = _initial(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    begun = _begun(config, out)
+    network = Generator(config.channels, config.blocks) if begun is None else generator_from_onnx(begun)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
     recipe = Recipe(
         MIXTURES[config.paths],
@@ -89,7 +89,7 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
         config.noise_free,
         config.misplaced,
         0.12 if config.paths == "any" else 0.0,
-        _walker(config),
+        None if config.policy is None else walker_of(str(config.policy), begun, MIXTURES[config.paths]),
         config.walks,
     )
     specimens = specimen_images(config.specimens)
@@ -115,10 +115,15 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     return _export(fitted, config, run, images, held_out)
 
 
-def _initial(config: GeneratorConfig) -> Generator:
+def _begun(config: GeneratorConfig, out: pathlib.Path) -> pathlib.Path | None:
+    """The model that a training goes on from."""
     if config.initial is None:
-        return Generator(config.channels, config.blocks)
-    return generator_from_onnx(ModelLibrary().load(config.initial, "partial_scan_generator").path)
+        return None
+    if config.initial not in CONFIGS:
+        return ModelLibrary().load(config.initial, "partial_scan_generator").path
+    earlier = dataclasses.replace(CONFIGS[config.initial], images=config.images, threads=config.threads)
+    finished = out / earlier.name / f"{PRODUCTS[earlier.paths].file_name}.onnx"
+    return finished if finished.exists() else train(earlier, out / earlier.name, resume=True)
 
 
 def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.Generator) -> FloatImage:
@@ -128,47 +133,6 @@ def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.
     # Regions are not always square.
     height = int(rng.integers(smallest_px // SIZE_MULTIPLE, source.size_px // SIZE_MULTIPLE + 1)) * SIZE_MULTIPLE
     return truths[:, :height]
-
-
-class _Deciding:
-    """Completes what a policy decides on, but not the finished scan: nobody looks at that, and it costs half the time.
-
-    Args:
-        generator: completes.
-        probes: of the finished scan.
-    """
-
-    def __init__(self, generator: ScanGenerator, probes: int) -> None:
-        self.name, self.predicts_error = generator.name, generator.predicts_error
-        self._generator, self._probes = generator, probes
-        self._estimate: Estimate | None = None
-
-    def complete(self, scan: PartialImage, channel: int = 0) -> Estimate:
-        is_finished = scan.probes >= self._probes
-        if self._estimate is None or not is_finished:
-            self._estimate = self._generator.complete(scan, channel)
-        # Without a predicted error there is none to calibrate.
-        return dataclasses.replace(self._estimate, error=None) if is_finished else self._estimate
-
-
-def _walker(config: GeneratorConfig) -> Walker | None:
-    """Scans of a policy by the product's own loop, up to a random stage."""
-    if config.policy is None:
-        return None
-    library, mixture = ModelLibrary(), MIXTURES[config.paths]
-    policy = catalogue.policy(str(config.policy), library)
-    generator = catalogue.generator(config.initial or "nearest-interpolation", library)
-
-    def walk(truth: FloatImage, dose: float | None, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        probes = random_probes(truth.size, mixture, rng)
-        seed = int(rng.integers(2**31))
-        scanned = adapt(policy, _Deciding(generator, probes), truth, Spending(probes, dose, 1.0), seed)
-        whole = len(scanned.positions)
-        stage = whole if rng.random() < mixture.whole else max(int(whole * rng.uniform(0.1, 1)), 2)
-        values = np.concatenate([part[0] for part in scanned.scan.values])
-        return scanned.positions[:stage], values[:stage].astype(np.float64)
-
-    return walk
 
 
 def _validation(
@@ -255,13 +219,16 @@ def _export(
     network = export(fitted.network)
     # What is scored is what is shipped, with weights of half precision.
     generator = OnnxGenerator(LoadedModel(model_card.write_card(network, card), path))
+    # The universal generator is judged by static paths alone.
+    deciding = config.policy is not None and config.paths != "any"
+    policy = catalogue.policy(str(config.policy), ModelLibrary()) if deciding else None
     if held_out is not None and config.scored_crops:
-        scores = card_scores(generator, held_out, config.scored_crops, config.paths)
+        scores = card_scores(generator, held_out, config.scored_crops, config.paths, policy)
         card = dataclasses.replace(card, scores=scores)
     truths = held_out_truths(held_out, 6, seed=2)
     rng = np.random.default_rng(2)
-    if config.paths == RefinementPolicy.name:
-        scans = scanned(truths, config.paths, None, generator=generator)
+    if policy is not None:
+        scans = scanned(truths, config.paths, None, policy=(policy, generator))
         walks = [np.concatenate([action.positions for action in scan.actions]) for scan in scans]
     elif config.paths == "any":
         walks = [evaluate.static_positions(name, (96, 96), 400) for name in (*evaluate.STATIC_PATHS, "spiral")]

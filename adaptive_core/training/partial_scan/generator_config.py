@@ -18,7 +18,8 @@ class GeneratorConfig:
         images: folder of real images; None trains on procedural images only.
         minutes: length of the training; the learning rate decays over it.
         iterations: largest number of iterations.
-        initial: name or file of the model to go on from; None for random weights, of ``channels`` and ``blocks``.
+        initial: what to go on from: the name of one of CONFIGS, which is trained first, or the name or file of a model;
+            None for random weights, of ``channels`` and ``blocks``.
         paths: name of the mixture of paths, one of MIXTURES.
         policy: name or ONNX file of a policy that makes a part of the scans, with the completions of ``initial``; None
             for random paths only.
@@ -101,47 +102,51 @@ PRODUCTS = {
             "random-segments": "random segments",
             "blue-noise": "blue noise",
             "refinement": "refined positions",
+            "recurrent": "the recurrent walk",
         }.items()
     },
 }
 """By the name of the mixture of paths."""
 
 
-def _of_path(paths: str, minutes: float, **changes: typing.Any) -> GeneratorConfig:
-    return GeneratorConfig(
-        name=f"generator-{paths}",
-        initial="partial_scan_generator",
-        paths=paths,
-        minutes=minutes,
-        misplaced=0.0,
-        learning_rate=4e-4,
-        warm_up=50,
-        average=0.995,
-        validate_every_s=60.0,
-        **changes,
-    )
+def _of_path(paths: str, **changes: typing.Any) -> GeneratorConfig:
+    """The same number of iterations for each path; how long they take depends on what scans it."""
+    common: dict[str, typing.Any] = {
+        "name": f"generator-{paths}",
+        "initial": "generator-further",
+        "paths": paths,
+        "minutes": 15.0,
+        "iterations": 950,
+        "misplaced": 0.0,
+        "learning_rate": 4e-4,
+        "warm_up": 50,
+        "average": 0.995,
+        "validate_every_s": 60.0,
+    }
+    return GeneratorConfig(**(common | changes))
 
 
 CONFIGS = {
     "generator": GeneratorConfig(),
     "generator-further": GeneratorConfig(
         name="generator-further",
-        initial="partial_scan_generator",
+        initial="generator",
         minutes=14.0,
         learning_rate=5e-4,
         warm_up=100,
         seed=2,
         validate_every_s=120.0,
     ),
-    "generator-spiral": _of_path("spiral", 4.0),
-    "generator-serpentine": _of_path("serpentine", 4.0),
-    "generator-uniform-grid": _of_path("uniform-grid", 4.0),
-    "generator-halton": _of_path("halton", 4.0),
-    "generator-random-segments": _of_path("random-segments", 4.0),
-    "generator-blue-noise": _of_path("blue-noise", 4.0),
-    "generator-refinement": _of_path("refinement", 10.0, policy="refinement", walks=0.4),
-    "denoiser": dataclasses.replace(
-        _of_path("raster", 5.0), name="denoiser", doses=(0.3, 300.0), noise_free=0.02, learning_rate=8e-4
+    "generator-spiral": _of_path("spiral"),
+    "generator-serpentine": _of_path("serpentine"),
+    "generator-uniform-grid": _of_path("uniform-grid"),
+    "generator-halton": _of_path("halton"),
+    "generator-random-segments": _of_path("random-segments"),
+    "generator-blue-noise": _of_path("blue-noise"),
+    "generator-refinement": _of_path("refinement", policy="refinement", walks=0.4),
+    "generator-recurrent": _of_path("recurrent", policy="partial_scan_policy_recurrent", walks=0.8),
+    "denoiser": _of_path(
+        "raster", name="denoiser", iterations=1200, doses=(0.3, 300.0), noise_free=0.02, learning_rate=8e-4
     ),
 }
 # Single positions are also what large regions are scanned with.
@@ -150,6 +155,7 @@ CONFIGS |= {
         CONFIGS[f"generator-{paths}"],
         name=f"generator-{paths}-large",
         minutes=14.0,
+        iterations=1_000_000,
         sizes_px=(96, 256, 512),
         size_weights=(0.4, 0.35, 0.25),
         average=0.998,
@@ -157,5 +163,5 @@ CONFIGS |= {
     )
     for paths in ("uniform-grid", "halton", "blue-noise", "refinement")
 }
-"""The universal generator from nothing, and further from its weights; and those for one kind of path each, which some
-have for large regions as well."""
+"""The universal generator, and further from its weights; and, on from those, one for each kind of path, which some have
+for large regions as well."""

@@ -74,9 +74,11 @@ MIXTURES = {
     "random-segments": Mixture({"segments-20": 1.0}),
     "blue-noise": Mixture({"blue-noise": 1.0}),
     "refinement": Mixture({"blue-noise": 1.0}, whole=0.7),
+    "recurrent": Mixture({"walk": 0.5, "pursuit": 0.5}),
     "raster": Mixture({"raster": 1.0}, whole=1.0),
 }
-"""By name: any path, one static path each, what the refinement policy looks at first, and the full raster."""
+"""By name: any path, one static path each, what the refinement policy looks at first, paths like those of a policy that
+walks, and the full raster."""
 
 
 def reflect(start: FloatArray, direction: FloatArray, size_px: Size) -> FloatArray:

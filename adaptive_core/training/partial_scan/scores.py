@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
 from adaptive_core.partial_scan.generator import Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
-from adaptive_core.partial_scan.refinement_policy import RefinementPolicy
+from adaptive_core.partial_scan.policy import Policy
 from adaptive_core.scan_path import Positions
 from adaptive_core.training.partial_scan.evaluate import (
     STATIC_PATHS,
@@ -33,18 +33,19 @@ _WIDTHS_PX = (0.0, 0.7, 1.0, 1.5, 2.0, 3.0)
 Scores = tuple[dict[str, typing.Any], ...]
 
 
-def card_scores(generator: Generator, images: ImageSet, crops: int, paths: str) -> Scores:
+def card_scores(generator: Generator, images: ImageSet, crops: int, paths: str, policy: Policy | None = None) -> Scores:
     """Mean squared errors of a generator that was trained on a mixture of paths, one of MIXTURES.
 
-    For one path without noise and with PROBE_DOSE electrons a probe; for any path those of all static ones, and of
-    misplaced probes; for the raster those of RASTER_DOSES electrons a pixel, beside the best Gaussian filter.
+    For one path, or what a policy scans, without noise and with PROBE_DOSE electrons a probe; for any path those of all
+    static ones, and of misplaced probes; for the raster those of RASTER_DOSES electrons a pixel, beside the best
+    Gaussian filter.
     """
     truths, _ = validation_crops(images, 96, crops, seed=1)
     if paths == "raster":
         return tuple(_raster_score(generator, truths, dose) for dose in RASTER_DOSES)
     names = STATIC_PATHS if paths == "any" else (paths,)
-    scores = [_score(generator, truths, name, None) for name in names]
-    scores += [_score(generator, truths, name, PROBE_DOSE) for name in names]
+    scores = [_score(generator, truths, name, None, policy) for name in names]
+    scores += [_score(generator, truths, name, PROBE_DOSE, policy) for name in names]
     if paths == "any":
         scores += [_score(generator, truths, name, None, errors=True) for name in ("spiral", "uniform-grid")]
     return tuple(scores)
@@ -56,18 +57,17 @@ def scanned(
     dose: float | None,
     errors: bool = False,
     seed: int = 4,
-    generator: Generator | None = None,
+    policy: tuple[Policy, Generator] | None = None,
 ) -> collections.abc.Iterator[PartialImage]:
     """A scan of each truth (n, H, W) along a static path or the raster; with ``errors`` the beam is misplaced.
 
-    Refinement looks at the completions of ``generator``, and is not misplaced.
+    With ``policy``, and the generator whose completions it looks at, it goes where that decides, and is not misplaced.
     """
     rng = np.random.default_rng(seed)
     size_px = (truths.shape[1], truths.shape[2])
     for i, truth in enumerate(truths):
-        if name == RefinementPolicy.name and generator is not None:
-            spending = Spending(probes_of(size_px), dose, 1.0)
-            yield adapt(RefinementPolicy(), generator, truth, spending, seed * 1_000_003 + i).scan
+        if policy is not None:
+            yield adapt(*policy, truth, Spending(probes_of(size_px), dose, 1.0), seed * 1_000_003 + i).scan
             continue
         if name == "raster":
             positions = random_path(truth, MIXTURES[name], rng)
@@ -80,12 +80,18 @@ def scanned(
 
 
 def _score(
-    generator: Generator, truths: FloatImage, name: str, dose: float | None, errors: bool = False
+    generator: Generator,
+    truths: FloatImage,
+    name: str,
+    dose: float | None,
+    policy: Policy | None = None,
+    errors: bool = False,
 ) -> dict[str, typing.Any]:
     completions: dict[str, Completion] = {"": _completion(generator), "linear": linear, "thin-plate spline": thin_plate}
     found: dict[str, list[float]] = {key: [] for key in completions}
     probes = 0
-    for truth, scan in zip(truths, scanned(truths, name, dose, errors, generator=generator), strict=True):
+    deciding = None if policy is None else (policy, generator)
+    for truth, scan in zip(truths, scanned(truths, name, dose, errors, policy=deciding), strict=True):
         probes = scan.probes
         for key, completion in completions.items():
             found[key].append(_mse(completion(scan), truth))
