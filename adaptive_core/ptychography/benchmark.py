@@ -19,7 +19,7 @@ import numpy as np
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import ModelLibrary
-from adaptive_core.ptychography import controls, metrics, protocols
+from adaptive_core.ptychography import controls, metrics, own_step, protocols
 from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED, full_image
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
 from adaptive_core.ptychography.policy import OnnxPolicy, Policy
@@ -62,6 +62,7 @@ def run(
     subsequences: int | None = None,
     with_controls: bool = False,
     sets: collections.abc.Sequence[str] | None = None,
+    with_own_steps: bool = False,
 ) -> dict[str, typing.Any]:
     """Compare every position set on ``regions`` regions.
 
@@ -77,6 +78,7 @@ def run(
         positions, subsequences: of a scan; the papers' by default.
         with_controls: scan as every adaptive policy does without looking, too (:mod:`controls`).
         sets: which fixed position sets to compare beside the sparse grid; all by default.
+        with_own_steps: by the papers' protocol, reconstruct each set with its own best step, too (:mod:`own_step`).
 
     Returns:
         ``specimen, protocol, regions, seed, subsequences``, ``models`` (hashes by name), and ``positions``: for each
@@ -84,12 +86,16 @@ def run(
         ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``,
         ``q_resolution_mean``, ``frc_resolution_A``, ``oversampling_ratio`` (the papers' N_k / N_u), ``dose_e_per_A2``,
         ``defocus_A`` (None where the policy chooses), ``batch`` and ``epochs``. With controls, ``looking``: the gain of
-        each policy over each of its controls, ``dose, policy, control, q_truth_mean, q_truth_sd, q_truth_ci95``.
+        each policy over each of its controls, ``dose, policy, control, q_truth_mean, q_truth_sd, q_truth_ci95``. With
+        own steps, each row has ``own_step``, ``ssim_own_step`` and, over the sparse grid with its own, ``q_own_step_``,
+        None for controls.
     """
     if protocol not in PROTOCOLS:
         raise InvalidInputError(f"The protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
     if regions < 1:
         raise InvalidInputError(f"A benchmark needs 1 region or more, not {regions}.")
+    if with_own_steps and protocol != "paper":
+        raise InvalidInputError(f"The {protocol} protocol has no step of its own for each position set.")
     unknown = set(sets or ()) - set(fixed_sets(protocol))
     if unknown:
         raise InvalidInputError(f"The sets are {', '.join(fixed_sets(protocol))}, not {', '.join(sorted(unknown))}.")
@@ -113,6 +119,9 @@ def run(
     # What is left out leaves the cells as they were: finished ones are not done again.
     common |= {"controls": True} if with_controls else {}
     common |= {"sets": list(dict.fromkeys([BASELINE, *sets]))} if sets is not None else {}
+    if with_own_steps:
+        tried = own_step.tune(settings, _compared_sets(common), _policies(learned))
+        common["steps"] = own_step.best(tried)
     cells = [{**common, "seed": one} for one in range(seed, seed + regions)]
     scores: Scores = {}
     for done in (runner or in_processes(1))(compare, cells):
@@ -120,6 +129,8 @@ def run(
             for name, score in found.items():
                 scores.setdefault((float(dose), name), []).append(score)
     rows = [_row(settings, protocol, dose, name, scores, learned, full_data) for dose, name in scores]
+    if with_own_steps:
+        rows = [row | _with_own_step(row["positions"], scores, common["steps"]) for row in rows]
     return {
         "specimen": specimen,
         "protocol": protocol,
@@ -130,6 +141,13 @@ def run(
         "positions": rows,
         "looking": _looking(scores, learned),
     }
+
+
+def tune_steps(specimen: str, regions: int) -> list[dict[str, typing.Any]]:
+    """What :func:`own_step.tune` tries for all position sets and shipped policies of the papers' protocol."""
+    library = ModelLibrary()
+    shipped = {name: library.load(name, "ptychography_policy").sha256 for name in shipped_policies(specimen, "paper")}
+    return own_step.tune(experiment(specimen), fixed_sets("paper"), _policies(shipped), regions)
 
 
 def fixed_sets(protocol: str) -> list[str]:
@@ -154,21 +172,19 @@ def shipped_policies(specimen: str, protocol: str) -> list[str]:
 
 
 def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
-    """Scores of every position set in one region: ``scores`` by dose and name, each ``truth, resolution, full`` and
-    ``oversampling``.
+    """Scores of every position set in one region: ``scores`` by dose and name, each ``truth, resolution, full``,
+    ``oversampling`` and, where it is asked for, ``own_step``.
 
     The cell has ``specimen, protocol, positions, subsequences, full_data`` and ``seed``, as in :func:`run`, and
     ``learned``: the hashes of the policies by name or file, so that results are not taken for those of other models;
-    ``sets`` and ``controls`` where those are not all and none.
+    ``sets`` and ``controls`` where those are not all and none, and the own ``steps`` of position sets by name.
     """
     settings = dataclasses.replace(
         experiment(cell["specimen"]), positions=cell["positions"], subsequences=cell["subsequences"]
     )
     protocol, seed = cell["protocol"], cell["seed"]
-    learned = {name: _loaded(name, sha256) for name, sha256 in cell["learned"].items()}
-    names = [*cell.get("sets", fixed_sets(protocol)), *learned]
-    if settings.subsequences < 2 and "two_pass" in names:
-        names.remove("two_pass")
+    learned = _policies(cell["learned"])
+    names = [*_compared_sets(cell), *learned]
     region = SimulatedRegion(settings, BENCHMARK_SEED + seed)
     truth = region.truth()
     full = full_image(region, seed) if cell["full_data"] else None
@@ -177,14 +193,24 @@ def compare(cell: Cell, _folder: pathlib.Path) -> Cell:
         others: dict[str, Policy] = dict(learned)
         if cell.get("controls"):
             others |= _controls(region, learned, protocol, dose, seed)
-        images = {
-            name: protocols.image(region, name, protocol, dose, others.get(name), seed)
-            for name in dict.fromkeys([*names, *others])
-        }
+        found = scores.setdefault(str(dose), {})
+        for name in dict.fromkeys([*names, *others]):
+            data = protocols.measured(region, name, protocol, dose, others.get(name), seed)
+            image = protocols.reconstructed(data, settings.specimen, protocol, dose)
+            found[name] = _scored(image, settings, truth, full)
+            if name in cell.get("steps", ()):
+                found[name]["own_step"] = own_step.ssim(data, cell["steps"][name], settings, truth)
         if full is not None and dose == 1.0:
-            images["full_raster"] = full
-        scores[str(dose)] = {name: _scored(image, settings, truth, full) for name, image in images.items()}
+            found["full_raster"] = _scored(full, settings, truth, full)
     return {"scores": scores}
+
+
+def _compared_sets(cell: Cell) -> list[str]:
+    return [
+        name
+        for name in cell.get("sets", fixed_sets(cell["protocol"]))
+        if name != "two_pass" or cell["subsequences"] > 1
+    ]
 
 
 def _scored(
@@ -197,6 +223,11 @@ def _scored(
         "full": None if full is None else metrics.phase_ssim(phase, full.phase(settings.pixel_A)),
         "oversampling": metrics.oversampling_ratio(image, settings.detector_px, settings.pixel_A),
     }
+
+
+def _policies(learned: collections.abc.Mapping[str, str]) -> dict[str, OnnxPolicy]:
+    """Learned policies by name, from their hashes by name."""
+    return {name: _loaded(name, sha256) for name, sha256 in learned.items()}
 
 
 @functools.lru_cache(maxsize=8)
@@ -272,14 +303,9 @@ def _row(
     own, base = scores[dose, name], scores[dose, BASELINE]
 
     def mean(key: str) -> float:
-        return float(np.mean([score[key] for score in own]))
+        return _mean(own, key)
 
-    def gains(key: str) -> dict[str, float | None]:
-        each = [metrics.relative_gain(a[key], b[key]) for a, b in zip(own, base, strict=True)]
-        middle, spread, half = metrics.mean_with_interval(each)
-        return {"mean": middle, "sd": spread, "ci95": half if math.isfinite(half) else None}
-
-    by_full: dict[str, float | None] = gains("full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
+    by_full: dict[str, float | None] = _gains(own, base, "full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
     count = settings.grid**2 if name == "full_raster" else settings.positions
     choice, honest = protocols.TUNED[settings.specimen, dose], protocol == "honest"
     finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]
@@ -291,7 +317,7 @@ def _row(
         "ssim_full": mean("full") if full_data else None,
         "ssim_truth": mean("truth"),
         **{f"q_ssim_{key}": value for key, value in by_full.items()},
-        **{f"q_truth_{key}": value for key, value in gains("truth").items()},
+        **{f"q_truth_{key}": value for key, value in _gains(own, base, "truth").items()},
         "q_resolution_mean": float(np.mean(finer)),
         "frc_resolution_A": mean("resolution"),
         "oversampling_ratio": mean("oversampling"),
@@ -301,4 +327,27 @@ def _row(
         else (choice.defocus_A if honest or name == DEFOCUSED else 0.0),
         "batch": choice.batch if honest else None,
         "epochs": choice.epochs if honest else None,
+    }
+
+
+def _mean(scores: list[dict[str, float]], key: str) -> float:
+    return float(np.mean([score[key] for score in scores]))
+
+
+def _gains(own: list[dict[str, float]], base: list[dict[str, float]], key: str) -> dict[str, float | None]:
+    """Mean, standard deviation and interval of the gains in one score over the baseline, region by region."""
+    each = [metrics.relative_gain(a[key], b[key]) for a, b in zip(own, base, strict=True)]
+    middle, spread, half = metrics.mean_with_interval(each)
+    return {"mean": middle, "sd": spread, "ci95": half if math.isfinite(half) else None}
+
+
+def _with_own_step(name: str, scores: Scores, steps: collections.abc.Mapping[str, float]) -> dict[str, float | None]:
+    """What a row has besides, for a position set with its own step."""
+    columns = ("mean", "sd", "ci95")
+    if name not in steps:
+        return dict.fromkeys(("own_step", "ssim_own_step", *(f"q_own_step_{column}" for column in columns)))
+    own, base = scores[1.0, name], scores[1.0, BASELINE]
+    gains = _gains(own, base, "own_step")
+    return {"own_step": steps[name], "ssim_own_step": _mean(own, "own_step")} | {
+        f"q_own_step_{column}": gains[column] for column in columns
     }

@@ -104,17 +104,30 @@ def final_image(data: ScanData, choice: Tuned) -> Reconstruction:
     return reconstruction.final(data, settings=settings)
 
 
+def measured(
+    region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
+) -> ScanData:
+    """What a position set, or a ``learned`` policy, measures in a region by a protocol."""
+    defocus_A = TUNED[region.settings.specimen, dose].defocus_A
+    if protocol == "honest":
+        policy = learned or policies(defocus_A, seed)[name]
+        return scan(region, policy, dose, seed, defocus_A or 0.0)
+    policy = learned or policies(defocus_A if name == DEFOCUSED else None, seed)[name.removeprefix("defocused_")]
+    return scan(region, policy, dose, seed)
+
+
 def image(
     region: SimulatedRegion, name: str, protocol: str, dose: float, learned: Policy | None, seed: int
 ) -> Reconstruction:
     """The image that a protocol makes of what a position set, or a ``learned`` policy, measures in a region."""
-    choice = TUNED[region.settings.specimen, dose]
-    if protocol == "honest":
-        policy = learned or policies(choice.defocus_A, seed)[name]
-        return final_image(scan(region, policy, dose, seed, choice.defocus_A or 0.0), choice)
-    defocus_A = choice.defocus_A if name == DEFOCUSED else None
-    policy = learned or policies(defocus_A, seed)[name.removeprefix("defocused_")]
-    return reconstruction.rop(scan(region, policy, dose, seed))
+    return reconstructed(
+        measured(region, name, protocol, dose, learned, seed), region.settings.specimen, protocol, dose
+    )
+
+
+def reconstructed(data: ScanData, specimen: str, protocol: str, dose: float) -> Reconstruction:
+    """The image that a protocol makes of a scan at a fraction of the papers' dose."""
+    return final_image(data, TUNED[specimen, dose]) if protocol == "honest" else reconstruction.rop(data)
 
 
 def tune(specimen: str, dose: float, regions: int) -> list[dict[str, float]]:

@@ -35,6 +35,10 @@ ROP_STEP = 0.3
 """Step of the papers' gradient descent; see :func:`rop_step`."""
 
 
+class DivergedError(InvalidInputError):
+    """A reconstruction whose step is too large for its data."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reconstruction:
     """What was recovered.
@@ -260,6 +264,6 @@ def _result(
     wave: ComplexArray,
 ) -> Reconstruction:
     if not np.isfinite(potential).all():
-        raise InvalidInputError("The reconstruction diverged: its step is too large for these data.")
+        raise DivergedError("The reconstruction diverged: its step is too large for these data.")
     seconds = time.perf_counter() - began
     return Reconstruction(potential, grid, data.calibration.fov_A, tuple(losses), seconds, positions_A, wave)

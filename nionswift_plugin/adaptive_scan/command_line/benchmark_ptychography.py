@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--controls", action="store_true", help="repeat the scans of adaptive policies without looking, too"
     )
     parser.add_argument(
+        "--own-steps",
+        action="store_true",
+        help="by the papers' protocol, reconstruct each set with its own best step, found on regions for tuning, too",
+    )
+    parser.add_argument(
         "--truth-only", action="store_true", help="leave out the reconstruction from the full data, which takes long"
     )
     parser.add_argument(
@@ -69,6 +74,7 @@ def run(options: argparse.Namespace) -> Figures:
         options.subsequences,
         options.controls,
         options.set,
+        options.own_steps,
     )
 
 
@@ -87,16 +93,25 @@ def _sweep(options: argparse.Namespace) -> collections.abc.Callable[..., typing.
 def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments besides those that every benchmark takes."""
     _add_specimen(parser)
+    parser.add_argument(
+        "--protocol",
+        choices=["paper", "honest"],
+        default="honest",
+        help="what suits the sparse grid (honest, the default), or the step that suits each position set (paper)",
+    )
     parser.add_argument("--regions", type=int, default=4, metavar="N", help="regions kept for tuning (default: 4)")
 
 
 def run_tuning(options: argparse.Namespace) -> Figures:
-    """Search what suits the sparse grid by the honest protocol."""
-    from adaptive_core.ptychography import protocols
+    """Search what suits the sparse grid by the honest protocol, or each position set by the papers'."""
+    from adaptive_core.ptychography import benchmark, protocols
 
-    rows = [
-        row for dose in protocols.DOSES["honest"] for row in protocols.tune(options.specimen, dose, options.regions)
-    ]
+    rows: list[Figures]
+    if options.protocol == "paper":
+        rows = benchmark.tune_steps(options.specimen, options.regions)
+    else:
+        doses = protocols.DOSES["honest"]
+        rows = [row for dose in doses for row in protocols.tune(options.specimen, dose, options.regions)]
     return {"specimen": options.specimen, "regions": options.regions, "tried": rows}
 
 
