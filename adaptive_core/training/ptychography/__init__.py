@@ -13,7 +13,9 @@ CONFIGS = (
     "paper-crystal",
     "shared-reward-crystal",
     "guided-crystal",
+    "guided-dwcnt",
     "guided-paper-crystal",
+    "quality-crystal",
     "paper",
 )
 """Names of the configs of :mod:`recipes`, which needs PyTorch."""

@@ -48,6 +48,12 @@ def main(words: collections.abc.Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="workers on this machine (default: one a core)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers see DIR")
     options = parser.parse_args(words)
+    for name, lowest in (("regions", 1), ("positions", 1), ("seed", 0)):
+        value = getattr(options, name)
+        if value is not None and value < lowest:
+            parser.error(f"--{name} must be {lowest} or more, not {value}")
+    if not options.dose > 0:
+        parser.error(f"--dose must be positive, not {options.dose}")
     cells: list[Cell] = [
         {
             "specimen": options.specimen,

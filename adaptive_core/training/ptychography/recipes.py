@@ -12,6 +12,8 @@ import json
 import pathlib
 import typing
 
+import torch
+
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import benchmark
 from adaptive_core.training.configs import changed
@@ -56,8 +58,9 @@ def _of_paper(
 ) -> Recipe:
     config = ReinforceConfig(**changes)
     begun = f"first sub-sequence {config.first.replace('_', ' ')}" if start is None else "after training by gradients"
+    what = "local SSIM of the final image" if config.reward == "quality" else "phase"
     description = (
-        f"The policy of Schloz et al. by REINFORCE, {begun}, reward {config.credit}; for 250 positions in 5 "
+        f"The policy of Schloz et al. by REINFORCE, {begun}, reward {what}, {config.credit}; for 250 positions in 5 "
         "sub-sequences."
     )
     return Recipe(config, title, description, encoder, start, scored_regions)
@@ -129,8 +132,27 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         encoder="autoencoder",
         scored_regions=25,
     ),
+    "guided-dwcnt": Recipe(
+        GuidedConfig(specimen="dwcnt", batch=2, regions=200, minutes=10.0),
+        "Schloz 2023, small, by gradients, nanotubes",
+        "The network of Schloz et al., trained through the papers' reconstruction. For 840 positions in 5 "
+        "sub-sequences.",
+        encoder="autoencoder-dwcnt",
+        scored_regions=25,
+    ),
     "guided-paper-crystal": _of_crystal(
-        "Schloz 2023, guided, one crystal", start="guided-crystal", iterations=200, learning_rate=1e-4
+        "Schloz 2023, guided, one crystal", start="guided-crystal", iterations=600, minutes=10.0, learning_rate=1e-4
+    ),
+    "quality-crystal": _of_crystal(
+        "Guided, then rewarded for the final image, one crystal",
+        start="guided-crystal",
+        scored_regions=0,
+        reward="quality",
+        dose=0.1,
+        batch=6,
+        iterations=2000,
+        minutes=10.0,
+        learning_rate=1e-4,
     ),
     "paper": _of_paper(
         "Schloz 2023, paper size",
@@ -175,11 +197,21 @@ def train(
         The exported model; beside it lie its learning curve, its config and, for a policy, its encoder and examples.
 
     Raises:
-        InvalidInputError: an unknown name, or a folder that holds another run.
+        InvalidInputError: an unknown name, a GPU that is needed and missing, a folder that holds another run.
     """
     config = configured(name, minutes=minutes, **changes)
+    _check_device(name, config)
     folder = pathlib.Path("training-runs/ptychography") if out is None else out
     return _exported(name, config, folder, _network(name, config, folder, resume))
+
+
+def _check_device(name: str, config: Config) -> None:
+    """Of a recipe and of all that it needs, before anything is made."""
+    if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError(f"The config {name} needs an NVIDIA GPU (device {config.device}); PyTorch finds none.")
+    for needed in (RECIPES[name].encoder, RECIPES[name].start):
+        if needed is not None:
+            _check_device(needed, _config(needed))
 
 
 def _network(name: str, config: Config, folder: pathlib.Path, resume: bool) -> Network:
@@ -212,7 +244,8 @@ def _config(name: str) -> Config:
 def _exported(name: str, config: Config, folder: pathlib.Path, network: Network) -> pathlib.Path:
     """Write the model of a finished run with its config, and for a policy the encoder and a picture of examples."""
     recipe, run = RECIPES[name], folder / name
-    protocol = "honest" if isinstance(config, PathwiseConfig) else "paper"
+    good = isinstance(config, PathwiseConfig) or (isinstance(config, ReinforceConfig) and config.reward != "rop")
+    protocol = "honest" if good else "paper"
     training: dict[str, typing.Any] = {
         "config": name,
         "specimen": config.specimen,

@@ -1,7 +1,8 @@
 """Train the scanning policy of Schloz et al.: supervised initialisation, then multi-agent REINFORCE (Eqs. 6-9).
 
 Every probe position is an agent with a Gaussian policy around the network's output. The reward is the phase of the
-final reconstruction in the agent's Voronoi cell ("voronoi") or all of it ("shared"); gamma is 0.
+final reconstruction in the agent's Voronoi cell ("voronoi") or all of it ("shared"); gamma is 0. Beyond the papers, it
+may be the similarity of a good reconstruction with the truth ("quality"), divided in the same way.
 
 Deviations from the papers, all by configuration or stated here:
 
@@ -28,12 +29,13 @@ from torch import Tensor
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import positions as fixed
+from adaptive_core.ptychography import protocols
 from adaptive_core.ptychography.experiments import Experiment, experiment
-from adaptive_core.ptychography.reconstruction import ROP_STEP
+from adaptive_core.ptychography.reconstruction import ROP_STEP, intermediate_binning
 from adaptive_core.training.loop import Schedule, cosine, fit
 from adaptive_core.training.ptychography.credit import CREDITS
 from adaptive_core.training.ptychography.networks import SIZES, Autoencoder, ScanPolicy, standardised
-from adaptive_core.training.ptychography.world import VALIDATION_SEED, Patterns, World, generator_at
+from adaptive_core.training.ptychography.world import VALIDATION_SEED, Patterns, World, generator_at, similarity_map
 from adaptive_core.training.runs import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -72,7 +74,8 @@ class ReinforceConfig:
         supervised_learning_rate: of Adam in the initialisation.
         sigma: of an agent's Gaussian, as a fraction of the region (paper: 0.0125).
         credit: "voronoi" or "shared".
-        reward: "rop" (the papers' gradient descent) or "weighted".
+        reward: the phase by the papers' gradient descent ("rop") or by a weighted one ("weighted"), or "quality": the
+            local SSIM of the final image, at the defocus and in the batches and epochs of :data:`protocols.TUNED`.
         draws: episodes of each region of an iteration; above 1 an agent's reward counts against its mean over them.
         dose: electrons a pattern, as a fraction of the paper's.
         regions: of the pool.
@@ -101,13 +104,23 @@ class ReinforceConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for value, allowed in ((self.first, FIRST), (self.credit, CREDITS), (self.reward, ("rop", "weighted"))):
+        for value, allowed in ((self.first, FIRST), (self.credit, CREDITS), (self.reward, REWARDS)):
             if value not in allowed:
                 raise InvalidInputError(f"Expected one of {', '.join(sorted(allowed))}, not {value!r}.")
         if self.draws < 1 or self.batch % self.draws:
             raise InvalidInputError(f"A batch of {self.batch} episodes cannot hold {self.draws} of each region.")
+        if self.reward == "quality" and (self.specimen, self.dose) not in protocols.TUNED:
+            raise InvalidInputError(
+                f"No final image is tuned for {self.specimen} at {self.dose:g} of the papers' dose."
+            )
+
+    @property
+    def defocus_A(self) -> float:
+        """Of all patterns: what the rewarded reconstruction wants; the papers' is in focus."""
+        return protocols.TUNED[self.specimen, self.dose].defocus_A or 0.0 if self.reward == "quality" else 0.0
 
 
+REWARDS = ("rop", "weighted", "quality")
 FIRST: dict[str, typing.Callable[[int, fixed.Region], npt.NDArray[np.float64]]] = {
     "sparse_grid": fixed.sparse_grid,
     "halton": fixed.halton,
@@ -143,16 +156,17 @@ def play(
     sigma: float,
     generator: torch.Generator,
     through: bool = False,
+    defocus_A: float = 0.0,
 ) -> Episode:
     """Scan every region of a batch; ``sigma`` in units of [-1, 1], 0 for the means themselves.
 
-    With ``through`` the patterns are differentiable by the means.
+    With ``through`` the patterns are differentiable by the means. ``defocus_A`` is that of the instrument.
     """
     sets, part = len(potentials), policy.positions
     code = potentials.new_zeros(sets, policy.size.code)
     state = potentials.new_zeros(sets, policy.state_size)
     action = potentials.new_zeros(sets, part, 2)
-    focus = potentials.new_zeros(())
+    focus = potentials.new_tensor(defocus_A)
     patterns, image = Patterns(), None
     means, actions = [], []
     for left in reversed(range(world.settings.subsequences)):
@@ -170,18 +184,34 @@ def play(
     return Episode(torch.stack(means, 1), torch.stack(actions, 1), patterns)
 
 
-def rewards(world: World, episode: Episode, config: ReinforceConfig) -> Tensor:
-    """Reward of every agent (b, t * p)."""
-    with torch.no_grad():
-        if config.reward == "rop":
-            potentials = world.rop(episode.patterns, ROP_STEP)
-        else:
-            potentials = world.reconstruct(episode.patterns, 3)
-        phases = world.images(potentials, 96)[:, 0].cpu().numpy()
+@torch.no_grad()
+def rewards(
+    world: World, chosen: Tensor, episode: Episode, config: ReinforceConfig, generator: torch.Generator
+) -> Tensor:
+    """Reward of every agent (b, t * p) in episodes of the chosen regions (b,)."""
+    if config.reward == "quality":
+        earned = quality(world, chosen, episode, config, generator)
+        # Else a large cell earned more than a good one.
+        earned = earned - earned.mean()
+    else:
+        rop = config.reward == "rop"
+        image = world.rop(episode.patterns, ROP_STEP) if rop else world.reconstruct(episode.patterns, 3)
+        earned = world.images(image, 96)
     positions = episode.actions.flatten(1, 2).cpu().numpy()
     divide = CREDITS[config.credit]
-    each = [divide(place, phase) for place, phase in zip(positions, phases, strict=True)]
+    each = [divide(place, one) for place, one in zip(positions, earned[:, 0].cpu().numpy(), strict=True)]
     return torch.from_numpy(np.stack(each)).to(episode.actions.device)
+
+
+def quality(
+    world: World, chosen: Tensor, episode: Episode, config: ReinforceConfig, generator: torch.Generator
+) -> Tensor:
+    """Local SSIM (b, 1, h, h) of the tuned final images of the chosen regions (b,) with the truth."""
+    settings, tuned = world.settings, protocols.TUNED[config.specimen, config.dose]
+    batches = -(-settings.positions // tuned.batch)
+    image = world.reconstruct(world.dealt(episode.patterns, batches, generator), tuned.epochs)
+    pixels = round(settings.fov_A / settings.pixel_A)
+    return similarity_map(world.images(image, pixels), world.images(world.truth(chosen), pixels))
 
 
 def phase_at_probes(episode: Episode, truth: Tensor) -> float:
@@ -224,9 +254,10 @@ def train(
     encoder = encoder.to(config.device).eval().requires_grad_(False)
     policy = ScanPolicy(SIZES[config.size], settings.positions // settings.subsequences).to(config.device)
     electrons = settings.electrons * config.dose
-    world = World(settings, range(config.regions), electrons, device=config.device)
+    binning = intermediate_binning(settings.calibration(), config.defocus_A)
+    world = World(settings, range(config.regions), electrons, binning, config.device)
     held_out = range(VALIDATION_SEED, VALIDATION_SEED + config.batch)
-    unseen = World(settings, held_out, electrons, device=config.device)
+    unseen = World(settings, held_out, electrons, binning, config.device)
     sigma = 2 * config.sigma
     if start is not None:
         policy.load_state_dict(start.state_dict())
@@ -237,19 +268,24 @@ def train(
         generator = generator_at(config.seed, iteration, config.device)
         regions = torch.randint(len(world), (config.batch // config.draws,), generator=generator, device=config.device)
         chosen = regions.repeat_interleave(config.draws)
-        episode = play(world, world.region(chosen), encoder, policy, sigma, generator)
-        reward = rewards(world, episode, config)
+        episode = play(world, world.region(chosen), encoder, policy, sigma, generator, defocus_A=config.defocus_A)
+        reward = rewards(world, chosen, episode, config, generator)
         return reinforce_loss(episode, reward, sigma, config.draws), {"reward": float(reward.sum(1).mean())}
 
     @torch.no_grad()
     def validate(policy: ScanPolicy) -> dict[str, float]:
-        """Of the means themselves: reward, phase under the probes over its mean, and how much regions differ."""
+        """Of the means: reward or SSIM, phase under the probes over its mean, and how much regions differ."""
         chosen = torch.arange(len(unseen), device=config.device)
         generator = generator_at(config.seed, 0, config.device)
-        episode = play(unseen, unseen.region(chosen), encoder, policy, 0.0, generator)
+        episode = play(unseen, unseen.region(chosen), encoder, policy, 0.0, generator, defocus_A=config.defocus_A)
         truth = unseen.images(unseen.truth(chosen), 96)
+        if config.reward == "quality":
+            reached = {"unseen_ssim": float(quality(unseen, chosen, episode, config, generator).mean())}
+        else:
+            found = rewards(unseen, chosen, episode, config, generator)
+            reached = {"unseen_reward": float(found.sum(1).mean())}
         return {
-            "unseen_reward": float(rewards(unseen, episode, config).sum(1).mean()),
+            **reached,
             "phase_at_probes": phase_at_probes(episode, truth),
             "adaptation": float((episode.means - episode.means.mean(0)).std()),
         }
