@@ -64,6 +64,19 @@ def test_every_config_trains_and_exports(name, tmp_path, image_folder, tiny_gene
     assert all(math.isfinite(float(value)) for value in rows[-1].split(","))
 
 
+@pytest.mark.parametrize("network", ["lstm", "spiral"])
+def test_episodes_count_electrons_where_a_dose_is_given(network):
+    learner = _learner(network=network, doses=(4.0, 4.0))
+    learner.collect(torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2, 96, 96)).astype(np.float32)), 0, 0.0)
+    counts = 4 * (0.1 + 0.45 * (learner.replay.sample(2)["values"] + 1))
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-4)
+    assert 1 < float(counts.mean()) < 3.4  # 2.2 electrons where the truth is 0
+    with pytest.raises(
+        InvalidInputError, match=r"doses must be two positive numbers, the lowest first, not \(30\.0, 1\.0\)"
+    ):
+        CrdpgConfig(doses=(30.0, 1.0))
+
+
 def test_every_row_of_table_s1_is_a_config_with_its_changes_only():
     assert len(TABLE_S1) == 32
     base = CrdpgConfig()

@@ -218,6 +218,8 @@ def test_a_training_completes_only_what_a_policy_decides_on(tiny_generator):
 
 
 def test_train_by_name(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"4 sizes need as many size_weights, not \(0\.82, 0\.12, 0\.06\)"):
+        partial_scan.train("generator", sizes_px=(96, 160, 224, 512))
     with pytest.raises(InvalidInputError, match="no config 'magic'; there are generator, "):
         partial_scan.train("magic")
     with pytest.raises(InvalidInputError, match="must be in a folder"):

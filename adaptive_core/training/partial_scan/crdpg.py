@@ -9,6 +9,7 @@ docs/partial_scan_paper.md lists every deviation from the paper.
 from __future__ import annotations
 
 import copy
+import math
 import typing
 
 import torch
@@ -106,23 +107,32 @@ class Crdpg:
         """The target actor: the running average of the live one, which is what is validated and exported."""
         return typing.cast(Actor, self.target["actor"])
 
-    def walk(self, truths: torch.Tensor, noise_rad: float, walker: Walker | None = None) -> Rollout:
-        """Episodes on truths (B, H, W): those of a walker, by default the target actor, or static spirals."""
+    def walk(
+        self, truths: torch.Tensor, noise_rad: float, walker: Walker | None = None, dose: torch.Tensor | None = None
+    ) -> Rollout:
+        """Episodes on truths (B, H, W): those of a walker, by default the target actor, or static spirals.
+
+        ``dose``, shape (B, 1), is that of :func:`environment.rollout`.
+        """
         config = self.config
         if config.network == "spiral":
-            return self._spirals(truths)
-        return rollout(walker or self.actor, truths, config.segments, noise_rad, nearest=True)
+            return self._spirals(truths, dose)
+        return rollout(walker or self.actor, truths, config.segments, noise_rad, dose, nearest=True)
 
-    def _spirals(self, truths: torch.Tensor) -> Rollout:
+    def _spirals(self, truths: torch.Tensor, dose: torch.Tensor | None = None) -> Rollout:
         path = static_path.spiral((truths.shape[1], truths.shape[2]), self.config.segments * PROBES_PER_SEGMENT)
-        return walked(truths, torch.from_numpy(path).float().to(truths.device))
+        return walked(truths, torch.from_numpy(path).float().to(truths.device), dose)
 
     @torch.no_grad()
     def collect(self, truths: torch.Tensor, iteration: int, progress: float) -> None:
         """Add new episodes on truths (B, H, W) to the replay."""
         truths = truths.to(self.device)
         walker = self.explorer(iteration) if self.optimizers else None
-        walk = self.walk(truths, self.config.noise_rad * (1 - progress), walker)
+        dose = None
+        if self.config.doses is not None:
+            low, high = map(math.log, self.config.doses)
+            dose = torch.empty(len(truths), 1, device=self.device).uniform_(low, high).exp()
+        walk = self.walk(truths, self.config.noise_rad * (1 - progress), walker, dose)
         sequences = {"ends": walk.ends, "observed": walk.observed, "directions": walk.directions}
         sequences["over_edge"] = walk.over_edge.float()
         if self.generator_optimizer is None:

@@ -7,6 +7,7 @@ import pathlib
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.training.partial_scan.actor_critic import NETWORKS
+from adaptive_core.training.partial_scan.data import check_doses
 from adaptive_core.training.partial_scan.paper_generator import LOSSES
 
 _CHOICES = {
@@ -44,6 +45,7 @@ class CrdpgConfig:
         actor_rate, critic_rate: learning rates of Adam, constant.
         discount: gamma, of losses to come.
         target_decay: beta of the soft updates (Eqs. 17, 18).
+        doses: electrons that a probe detects where the truth is 1, from lowest to highest; None for no noise.
         noise_rad: sigma of the Ornstein-Uhlenbeck exploration (Eq. 3), decayed linearly to zero.
         normalisation: "mean" divides losses by their running mean (Eq. 14), "none" does not; "spiral" takes, before
             that, each loss L relative to that of the spiral on the same image, L_s, as 2 L / (L + L_s).
@@ -86,6 +88,7 @@ class CrdpgConfig:
     critic_rate: float = 1e-3
     discount: float = 0.97
     target_decay: float = 0.9997
+    doses: tuple[float, float] | None = None
     noise_rad: float = 0.2
     normalisation: str = "mean"
     normalisation_decay: float = 0.997
@@ -113,6 +116,8 @@ class CrdpgConfig:
             raise InvalidInputError(f"The paper's generator has 3 numbers of channels, not {self.channels}.")
         if not 1 <= self.warm_up <= self.replay:
             raise InvalidInputError(f"warm_up must be between 1 and the replay's {self.replay}, not {self.warm_up}.")
+        if self.doses is not None:
+            check_doses(self.doses)
         if self.generator is None and self.generator_rate == 0:
             raise InvalidInputError("A generator that has not been trained must not be frozen: give it a rate.")
         if self.normalisation == "spiral" and self.generator_rate:

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import torch
 
+from adaptive_core.errors import InvalidInputError
 from adaptive_core.scan_path import FloatArray
 from adaptive_core.simulation import builtin_specimens
 from adaptive_core.training.partial_scan.images import (
@@ -24,6 +25,12 @@ from adaptive_core.training.partial_scan.synthetic import synthetic_image
 
 DOSE_RANGE = (1.0, 3000.0)  # electrons a probe detects where the truth is 1
 SIMULATED = 0.15  # fraction of the simulated specimens among the truths
+
+
+def check_doses(doses: tuple[float, ...]) -> None:
+    """Raise InvalidInputError if doses to train with are not the lowest and the highest of a range."""
+    if len(doses) != 2 or not 0 < doses[0] <= doses[1]:
+        raise InvalidInputError(f"doses must be two positive numbers, the lowest first, not {doses}.")
 
 
 def specimen_images(seeds: int) -> ImageSet | None:

@@ -131,10 +131,15 @@ def rollout(
     return Rollout(torch.cat(paths, 1), torch.cat(values, 1), *by_step)
 
 
-def walked(truths: torch.Tensor, path: torch.Tensor) -> Rollout:
-    """Truths (B, H, W) measured along one path (T * P, 2) px, in segments of P probes, as by a policy."""
+def walked(truths: torch.Tensor, path: torch.Tensor, dose: torch.Tensor | None = None) -> Rollout:
+    """Truths (B, H, W) measured along one path (T * P, 2) px, in segments of P probes, as by a policy.
+
+    ``dose`` is that of :func:`rollout`.
+    """
     positions = path.expand(len(truths), -1, -1)
     values = sample_nearest(truths, positions)
+    if dose is not None:
+        values = values + _shot_noise(values, dose)
     segments = positions.view(len(truths), -1, PROBES_PER_SEGMENT, 2)
     centre = torch.tensor(truths.shape[1:], device=path.device).expand(len(truths), 1, 2) / 2
     ends = torch.cat([centre, segments[:, :, -1]], dim=1)

@@ -127,7 +127,8 @@ def _begun(config: GeneratorConfig, out: pathlib.Path) -> pathlib.Path | None:
 
 
 def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.Generator) -> FloatImage:
-    source = sources[rng.choice(len(sources), p=config.size_weights)]
+    weights = np.asarray(config.size_weights[: len(sources)])
+    source = sources[rng.choice(len(sources), p=weights / weights.sum())]
     smallest_px = config.sizes_px[0]
     truths = source.draw(max(1, round(config.batch * (smallest_px / source.size_px) ** 2)))
     # Regions are not always square.

@@ -6,7 +6,8 @@ import dataclasses
 import pathlib
 import typing
 
-from adaptive_core.training.partial_scan.data import DOSE_RANGE
+from adaptive_core.errors import InvalidInputError
+from adaptive_core.training.partial_scan.data import DOSE_RANGE, check_doses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,8 @@ class GeneratorConfig:
         seed: of the network's initial weights, data and paths.
         learning_rate: highest learning rate of Adam, reached after ``warm_up`` iterations.
         batch: scans an iteration at 96 x 96 px; larger ones come in proportionally smaller batches.
-        sizes_px: sides of the training truths, with ``size_weights`` the odds of each.
+        sizes_px: sides of the training truths.
+        size_weights: relative odds of the sizes, in their order.
         channels, blocks: of the network.
         error_weight: weight of the loss of the predicted error.
         average: decay of the running average of the weights, which is what is exported.
@@ -69,6 +71,11 @@ class GeneratorConfig:
     scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        check_doses(self.doses)
+        if len(self.sizes_px) > len(self.size_weights):
+            raise InvalidInputError(f"{len(self.sizes_px)} sizes need as many size_weights, not {self.size_weights}.")
 
 
 class Product(typing.NamedTuple):

@@ -23,7 +23,7 @@ from adaptive_core.model_library import shipped_folder
 from adaptive_core.scan_path import Size
 from adaptive_core.training.loop import Fitted, Schedule, cosine, fit
 from adaptive_core.training.partial_scan import evaluate, paths, policy_export
-from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource, held_out_truths
+from adaptive_core.training.partial_scan.data import DOSE_RANGE, TruthSource, check_doses, held_out_truths
 from adaptive_core.training.partial_scan.environment import Rollout, completed, rollout
 from adaptive_core.training.partial_scan.generator import generator_from_onnx
 from adaptive_core.training.partial_scan.images import FloatImage, ImageSet, load_images
@@ -77,6 +77,9 @@ class PathGradientConfig:
     scored_crops: int = 300
     bfloat16: bool = True
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        check_doses(self.doses)
 
 
 CONFIGS = {"path-gradient": PathGradientConfig()}
