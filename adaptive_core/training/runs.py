@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
+import math
 import pathlib
 import time
 import typing
@@ -17,6 +18,7 @@ from adaptive_core.errors import InvalidInputError
 logger = logging.getLogger(__name__)
 
 _REPORT_S = 1.0
+_WIDE = 5.0
 
 _FREE_FIELDS = frozenset({"device", "minutes", "iterations", "images", "threads", "scored_crops", "policy"})
 
@@ -89,15 +91,26 @@ def _plain(value: typing.Any) -> typing.Any:
 
 
 def draw_curve(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Draw every column of a learning curve (CSV, first two columns ``iteration, seconds``) against the iteration."""
+    """Draw every column of a learning curve (CSV, first two columns ``iteration, seconds``) against the iteration.
+
+    SSIM has a panel of its own. An axis is logarithmic where no value is negative and they differ by more than _WIDE.
+    """
     with source.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    figure = matplotlib.figure.Figure(figsize=(8.5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    iterations = [float(row["iteration"]) for row in rows]
-    for name in list(rows[0])[2:]:
-        axes.plot(iterations, [float(row[name]) for row in rows], marker=".", label=name)
-    axes.set(xlabel="iteration", yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    figure.legend(loc="outside right upper", fontsize=8)
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    names = list(rows[0])[2:]
+    others = [name for name in names if "ssim" not in name]
+    panels = {"SSIM": [name for name in names if "ssim" in name], others[0] if len(others) == 1 else "value": others}
+    panels = {label: shown for label, shown in panels.items() if shown}
+    figure = matplotlib.figure.Figure(figsize=(8.5, 1.5 + 3.0 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
+    iterations = [row["iteration"] for row in rows]
+    for panel, (label, shown) in zip(axes, panels.items(), strict=True):
+        for name in shown:
+            panel.plot(iterations, [row[name] for row in rows], marker=".", label=name)
+        values = [row[name] for name in shown for row in rows if math.isfinite(row[name]) and row[name] != 0]
+        is_wide = bool(values) and 0 < _WIDE * min(values) < max(values)
+        panel.set(yscale="log" if is_wide else "linear", ylabel=label)
+        panel.grid(alpha=0.3, which="both")
+        panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    axes[-1].set(xlabel="iteration")
     figure.savefig(target, dpi=110)

@@ -73,7 +73,7 @@ def _of_crystal(title: str, **changes: typing.Any) -> Recipe:
 
 
 def _of_tube(**changes: typing.Any) -> PathwiseConfig:
-    return PathwiseConfig("dwcnt", defocus_A=75.0, doses=(1.0, 0.1), binning=3, **changes)
+    return PathwiseConfig("dwcnt", defocus_A=45.0, width=0.74, binning=3, **changes)
 
 
 RECIPES: collections.abc.Mapping[str, Recipe] = {
@@ -103,13 +103,13 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         scored_regions=25,
     ),
     "layout-dwcnt": Recipe(
-        _of_tube(adapt=False, minutes=3.0, layout_rate=0.008),
+        _of_tube(adapt=False, iterations=120, minutes=15.0, layout_rate=0.002),
         "Learned layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube; it does not look at the specimen.",
         scored_regions=10,
     ),
     "adaptive-dwcnt": Recipe(
-        _of_tube(minutes=3.0, layout_rate=0.002),
+        _of_tube(iterations=60, minutes=15.0, layout_rate=0.001),
         "Adaptive layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube, moved after each look; its gain over the "
         "sparse grid is that of its mean positions.",
@@ -138,10 +138,14 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         "The network of Schloz et al., trained through the papers' reconstruction. For 840 positions in 5 "
         "sub-sequences.",
         encoder="autoencoder-dwcnt",
-        scored_regions=25,
     ),
     "guided-paper-crystal": _of_crystal(
-        "Schloz 2023, guided, one crystal", start="guided-crystal", iterations=600, minutes=10.0, learning_rate=1e-4
+        "Schloz 2023, guided, one crystal",
+        start="guided-crystal",
+        scored_regions=0,
+        iterations=600,
+        minutes=10.0,
+        learning_rate=1e-4,
     ),
     "quality-crystal": _of_crystal(
         "Guided, then rewarded for the final image, one crystal",
