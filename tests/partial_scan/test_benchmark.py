@@ -232,6 +232,25 @@ def test_a_policy_that_cannot_take_part_is_refused_by_name(
         benchmark.run(dataclasses.replace(settings, policies=("nobody",)))
 
 
+def test_a_generator_that_is_not_there_is_refused_before_anything_runs(
+    settings: benchmark.Settings, tmp_path: pathlib.Path
+) -> None:
+    lines: list[str] = []
+    models = dataclasses.replace(settings.models, generator="nobody")
+    with pytest.raises(ModelError, match="no model named 'nobody'"):
+        benchmark.run(dataclasses.replace(settings, models=models), lines.append, tmp_path / "sheets")
+    assert not lines
+    assert not (tmp_path / "sheets").exists()
+
+
+def test_progress_tells_the_probes_that_were_taken(settings: benchmark.Settings) -> None:
+    lines: list[str] = []
+    benchmark.run(dataclasses.replace(settings, policies=(), crops=1, times=False), lines.append)
+    assert any(line.startswith("full-raster by wiener-filter: 4096 probes, ") for line in lines)
+    assert any(line.startswith("uniform-grid by biharmonic: 169 probes, ") for line in lines)
+    assert any(line.startswith("spiral by partial_scan_generator: 180 probes, ") for line in lines)
+
+
 def test_of_the_menu_only_those_that_can_take_part_do(settings: benchmark.Settings) -> None:
     models = dataclasses.replace(settings.models, generator="linear-interpolation")
     every = dataclasses.replace(settings, policies=None, models=models, crops=1, times=False)

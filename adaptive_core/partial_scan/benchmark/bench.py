@@ -166,14 +166,15 @@ class Bench:
         return list(zip(scanned, estimates, truths, strict=True))
 
     def check(self, rival: Rival) -> None:
-        """Raise InvalidInputError if a rival cannot scan these regions."""
+        """Raise InvalidInputError if a rival cannot scan these regions, and ModelError if there is no such model."""
+        generator = self._settings.models.load_generator(rival.generator)
         spending = self._settings.spending(self._settings.probes_per_scan)
         if rivals.is_static(rival.policy):
             rivals.static_positions(rival.policy, scan.plan_for(None, self._settings.region, spending, self._seed(0)))
             return
         policy = self._settings.models.load_policy(rival.policy)
         plan = scan.plan_for(policy, self._settings.region, spending, self._seed(0))
-        policy.start(plan, self._settings.models.load_generator(rival.generator))
+        policy.start(plan, generator)
 
     def _truth(self, index: int, shuffled: bool) -> FloatImage:
         truth = self.crops[index].truth

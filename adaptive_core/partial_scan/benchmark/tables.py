@@ -69,9 +69,9 @@ class Comparison:
             ]
         )
         if self._progress is not None:
-            error = self.mean([result.score.mse for result in results])
+            taken, error = (self.mean([getattr(one.score, name) for one in results]) for name in ("probes", "mse"))
             self._progress(
-                f"{rival.policy}{note} by {rival.generator}: {probes} probes, mean squared error {error:.5f}"
+                f"{rival.policy}{note} by {rival.generator}: {taken:.0f} probes, mean squared error {error:.5f}"
             )
         return results
 
