@@ -70,7 +70,7 @@ def run(
         specimen: name of the experiment.
         protocol: one of :data:`PROTOCOLS`.
         regions: number of regions, seeds from ``BENCHMARK_SEED + seed`` on.
-        models: names or files of learned policies; by default those that ship for this specimen and this protocol.
+        models: names or files of learned policies; by default those that ship for this material.
         seed: of the regions and the noise.
         full_data: compare with the reconstruction from the full data too, which takes most of the time; without it
             ``ssim_full`` and the Q by it are None.
@@ -106,7 +106,7 @@ def run(
         subsequences=subsequences or settings.subsequences,
     )
     library = ModelLibrary()
-    names = shipped_policies(specimen, protocol) if models is None else models
+    names = shipped_policies(specimen) if models is None else models
     learned = {name: library.load(name, "ptychography_policy").sha256 for name in names}
     common: Cell = {
         "specimen": specimen,
@@ -144,9 +144,9 @@ def run(
 
 
 def tune_steps(specimen: str, regions: int) -> list[dict[str, typing.Any]]:
-    """What :func:`own_step.tune` tries for all position sets and shipped policies of the papers' protocol."""
+    """What :func:`own_step.tune` tries for all position sets and shipped policies, by the papers' protocol."""
     library = ModelLibrary()
-    shipped = {name: library.load(name, "ptychography_policy").sha256 for name in shipped_policies(specimen, "paper")}
+    shipped = {name: library.load(name, "ptychography_policy").sha256 for name in shipped_policies(specimen)}
     return own_step.tune(experiment(specimen), fixed_sets("paper"), _policies(shipped), regions)
 
 
@@ -155,20 +155,14 @@ def fixed_sets(protocol: str) -> list[str]:
     return [*protocols.policies(None, 0), *([DEFOCUSED] if protocol == "paper" else [])]
 
 
-def shipped_policies(specimen: str, protocol: str) -> list[str]:
-    """Names of the shipped policies whose cards say that they were trained for a material and a protocol.
+def shipped_policies(specimen: str) -> list[str]:
+    """Names of the shipped policies whose cards say that they were trained for a material, by whatever protocol.
 
     One that was trained on one crystal (``mos2_crystal``) is compared on any rotation too.
     """
-    cards = [entry.card for entry in ModelLibrary().list("ptychography_policy")]
     material = specimen.partition("_")[0]
-    return [
-        card.name
-        for card in cards
-        if card
-        and str(card.training.get("specimen")).partition("_")[0] == material
-        and card.training.get("protocol") == protocol
-    ]
+    cards = [entry.card for entry in ModelLibrary().list("ptychography_policy")]
+    return [card.name for card in cards if card and str(card.training.get("specimen")).partition("_")[0] == material]
 
 
 def compare(cell: Cell, _folder: pathlib.Path) -> Cell:

@@ -70,6 +70,14 @@ def test_benchmark_takes_any_number_of_positions_and_keeps_what_was_done():
         benchmark.in_processes(0)
 
 
+def test_both_protocols_compare_the_policies_that_ship_for_a_material():
+    cards = {entry.card.name: entry.card for entry in ModelLibrary().list("ptychography_policy")}
+    for specimen in ("mos2", "mos2_crystal", "dwcnt"):
+        found = benchmark.shipped_policies(specimen)
+        assert found
+        assert {cards[name].training["specimen"].partition("_")[0] for name in found} == {specimen.partition("_")[0]}
+
+
 def test_gains_over_controls_are_taken_region_by_region():
     def runner(_work, cells):
         return [

@@ -222,10 +222,10 @@ def tiny_runs(tmp_path_factory):
     by_gradient = guided.GuidedConfig(size="tiny", supervised=3, iterations=2, batch=1, regions=2)
     start = guided.train(by_gradient, encoder, folder / "guided")
     policy = reinforce.train(config, encoder, folder / "reinforce", start=start)
-    layout = pathwise.PathwiseConfig(
-        size="tiny", iterations=2, batch=1, regions=2, validation=1, doses=(0.1,), epochs=1
-    )
-    learned = pathwise.train(layout, encoder, folder / "pathwise")
+    layout = pathwise.PathwiseConfig(size="tiny", iterations=2, batch=1, regions=2, validation=1, doses=(0.1,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, "TUNED", {("mos2", 0.1): protocols.Tuned(120.0, 250, 1)})
+        learned = pathwise.train(layout, encoder, folder / "pathwise")
     return folder, encoder, policy, learned, config
 
 

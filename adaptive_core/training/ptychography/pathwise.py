@@ -1,8 +1,8 @@
 """Train a layout, its defocus and what adapts it for the quality of the *good* reconstruction, through the physics.
 
-The loss is 1 - SSIM of the weighted reconstruction against the true potential, differentiated through the diffraction
-patterns and every epoch of the reconstruction, by the probe positions and the defocus. What the policy sees is not
-differentiated. No reward is needed, and no credit assignment.
+The loss is 1 - SSIM of the final image, by the tuned reconstruction of the honest protocol, against the true potential.
+It is differentiated through the diffraction patterns and every epoch, by the probe positions and the defocus. What the
+policy sees is not differentiated. No reward is needed, and no credit assignment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.ptychography import metrics
+from adaptive_core.ptychography import metrics, protocols
 from adaptive_core.ptychography import positions as fixed
 from adaptive_core.ptychography.experiments import Experiment, experiment
 from adaptive_core.training.loop import Schedule, cosine, fit
@@ -38,10 +38,9 @@ class PathwiseConfig:
         layout_rate: of Adam for the layout, in units of half the region; like the next one it decays to the end.
         learning_rate: of Adam for the networks.
         defocus_A: to start from.
+        width: of the sparse grid to start from, as a fraction of the region's.
         adapt: let the network look and change the layout; without it only layout and defocus are trained, faster.
-        doses: as fractions of the paper's; an iteration takes one of them.
-        batches: of the reconstruction that is differentiated.
-        epochs: of it.
+        doses: as fractions of the paper's, those of :data:`protocols.TUNED`; an iteration takes one of them.
         binning: of the detector.
         regions: of the pool.
         validation: regions that are never trained on.
@@ -58,10 +57,9 @@ class PathwiseConfig:
     layout_rate: float = 0.01
     learning_rate: float = 3e-4
     defocus_A: float = 130.0
+    width: float = 1.0
     adapt: bool = True
     doses: tuple[float, ...] = (0.1, 0.1, 1.0)
-    batches: int = 2
-    epochs: int = 8
     binning: int = 2
     regions: int = 128
     validation: int = 8
@@ -70,9 +68,10 @@ class PathwiseConfig:
     device: str = "cpu"
 
 
-def interleaved_layout(settings: Experiment) -> Tensor:
-    """The sparse grid (t, p, 2) in [-1, 1], dealt so that every sub-sequence covers the region."""
-    whole = torch.tensor(fixed.sparse_grid(settings.positions, (2.0, 2.0)) - 1, dtype=torch.float32)
+def interleaved_layout(settings: Experiment, width: float = 1.0) -> Tensor:
+    """The sparse grid (t, p, 2) in [-1, 1], drawn together across, dealt so that every sub-sequence covers it."""
+    whole = torch.tensor(fixed.sparse_grid(settings.positions, (2.0, 2 * width)), dtype=torch.float32)
+    whole = whole - torch.tensor([1.0, width])
     return torch.stack([whole[k :: settings.subsequences] for k in range(settings.subsequences)])
 
 
@@ -141,7 +140,9 @@ def train(
     checkpoint = run.open(resume)
     if encoder is not None:
         encoder = encoder.to(config.device).eval().requires_grad_(False)
-    policy = LayoutPolicy(SIZES[config.size], interleaved_layout(settings), config.defocus_A).to(config.device)
+    policy = LayoutPolicy(SIZES[config.size], interleaved_layout(settings, config.width), config.defocus_A).to(
+        config.device
+    )
     if start is not None:
         # Its networks are untrained, and so the same as the new ones.
         policy.load_state_dict(start.state_dict())
@@ -153,7 +154,7 @@ def train(
         generator = generator_at(config.seed, iteration, config.device)
         turn = iteration % len(config.doses)
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
-        found = quality(world, chosen, encoder, policy, config, config.doses[turn], generator).mean()
+        found = quality(world, chosen, encoder, policy, config.doses[turn], generator).mean()
         return 1 - found, {"training_ssim": float(found.detach())}
 
     @torch.no_grad()
@@ -162,7 +163,7 @@ def train(
         for dose in sorted(set(config.doses)):
             generator = generator_at(config.seed, 0, config.device)
             found = [
-                quality(unseen, chosen, encoder, policy, config, dose, generator).mean()
+                quality(unseen, chosen, encoder, policy, dose, generator).mean()
                 for chosen in torch.split(torch.arange(len(unseen), device=config.device), config.batch)
             ]
             figures[f"unseen_ssim_at_{dose:g}"] = float(torch.stack(found).mean())
@@ -195,14 +196,15 @@ def quality(
     chosen: Tensor,
     encoder: Autoencoder | None,
     policy: LayoutPolicy,
-    config: PathwiseConfig,
     fraction: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """SSIM (b,) of regions that a policy scanned at a fraction of the paper's dose."""
+    """SSIM (b,) of the tuned images of regions that a policy scanned at a fraction of the paper's dose."""
     settings = world.settings
+    tuned = protocols.TUNED[settings.specimen, fraction]
     world.electrons = settings.electrons * fraction
     patterns = play(world, world.region(chosen), encoder, policy, log_dose(settings, fraction), generator)
     pixels = round(settings.fov_A / settings.pixel_A)
-    image = world.images(world.reconstruct(world.dealt(patterns, config.batches, generator), config.epochs), pixels)
+    patterns = world.dealt(patterns, round(settings.positions / tuned.batch), generator)
+    image = world.images(world.reconstruct(patterns, tuned.epochs), pixels)
     return similarity(image, world.images(world.truth(chosen), pixels))
