@@ -126,7 +126,7 @@ class TwoPassPolicy:
     """A sparse grid first, then the atoms that are found in its image.
 
     ``share`` of the sub-sequences, at least one, is spent on the grid. The papers' own second scan follows a dense
-    first one of a fortieth of the exposure; with one exposure for all patterns, as here, the grid takes its place.
+    first one of a 25th of the exposure; with one exposure for all patterns, as here, the grid takes its place.
     """
 
     name = "Two passes: sparse grid, then atoms"
