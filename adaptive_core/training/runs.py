@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 _REPORT_S = 1.0
 _WIDE = 5.0
+_QUANTITIES = {"ssim": "SSIM", "frames": "frames", "missed": "fraction missed", "rms_px": "distance / px"}
+"""Parts of columns' names that tell the quantity, with the label of its axis."""
 
 _FREE_FIELDS = frozenset({"device", "minutes", "iterations", "images", "threads", "scored_crops", "policy"})
 
@@ -93,24 +95,31 @@ def _plain(value: typing.Any) -> typing.Any:
 def draw_curve(source: pathlib.Path, target: pathlib.Path) -> None:
     """Draw every column of a learning curve (CSV, first two columns ``iteration, seconds``) against the iteration.
 
-    SSIM has a panel of its own. An axis is logarithmic where no value is negative and they differ by more than _WIDE.
+    Each quantity has a panel. Its axis is logarithmic where all values are positive and differ by more than _WIDE.
     """
     with source.open(newline="", encoding="utf-8") as stream:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
-    names = list(rows[0])[2:]
-    others = [name for name in names if "ssim" not in name]
-    panels = {"SSIM": [name for name in names if "ssim" in name], others[0] if len(others) == 1 else "value": others}
-    panels = {label: shown for label, shown in panels.items() if shown}
-    figure = matplotlib.figure.Figure(figsize=(8.5, 1.5 + 3.0 * len(panels)), layout="constrained")
+    panels = _by_quantity(list(rows[0])[2:])
+    height = 3.0 if len(panels) < 3 else 2.0
+    figure = matplotlib.figure.Figure(figsize=(8.5, 1.5 + height * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
     iterations = [row["iteration"] for row in rows]
     for panel, (label, shown) in zip(axes, panels.items(), strict=True):
         for name in shown:
-            panel.plot(iterations, [row[name] for row in rows], marker=".", label=name)
-        values = [row[name] for name in shown for row in rows if math.isfinite(row[name]) and row[name] != 0]
-        is_wide = bool(values) and 0 < _WIDE * min(values) < max(values)
+            panel.plot(iterations, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
+        values = [row[name] for name in shown for row in rows if math.isfinite(row[name])]
+        is_wide = label != "SSIM" and bool(values) and 0 < _WIDE * min(values) < max(values)
         panel.set(yscale="log" if is_wide else "linear", ylabel=label)
         panel.grid(alpha=0.3, which="both")
         panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     axes[-1].set(xlabel="iteration")
+    figure.align_ylabels()
     figure.savefig(target, dpi=110)
+
+
+def _by_quantity(names: list[str]) -> dict[str, list[str]]:
+    """The columns of each of _QUANTITIES by the label of its axis, and then all others."""
+    panels = {label: [name for name in names if part in name] for part, label in _QUANTITIES.items()}
+    others = [name for name in names if not any(part in name for part in _QUANTITIES)]
+    panels[others[0].replace("_", " ") if len(others) == 1 else "value"] = others
+    return {label: shown for label, shown in panels.items() if shown}

@@ -29,7 +29,8 @@ def draw_examples(policy: pathlib.Path, specimen: str, protocol: str, target: pa
     settings, dose = experiment(specimen), protocols.DOSES[protocol][0]
     learned = OnnxPolicy.load(ModelLibrary(), str(policy))
     figure = Figure(figsize=(9.6, 3.3 * REGIONS + 0.5), layout="constrained")
-    figure.suptitle(f"{learned.name}: {specimen}, {dose:g} of the papers' dose, {protocol} protocol", fontsize=11)
+    spent = metrics.dose_e_per_A2(settings.positions, settings.electrons * dose, (settings.fov_A, settings.fov_A))
+    figure.suptitle(f"{learned.name}: {specimen}, {spent:.3g} e/A$^2$, {protocol} protocol", fontsize=11)
     for row, axes in enumerate(figure.subplots(REGIONS, 3)):
         seed = BENCHMARK_SEED + row
         region = SimulatedRegion(settings, seed)
