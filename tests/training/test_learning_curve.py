@@ -28,18 +28,18 @@ def drawn(tmp_path, monkeypatch):
     return draw
 
 
-def test_similarity_has_a_panel_of_its_own(drawn):
+def test_similarity_has_a_linear_panel_of_its_own(drawn):
     head = "iteration,seconds,training_ssim,defocus_A,unseen_ssim_at_1"
     panels = drawn(head, "1,2,0.5,58,0.4", "2,4,0.02,57,0.5")
     assert panels == [
-        ("SSIM", "linear", ["training_ssim", "unseen_ssim_at_1"]),
-        ("defocus_A", "linear", ["defocus_A"]),
+        ("SSIM", "linear", ["training ssim", "unseen ssim at 1"]),
+        ("defocus A", "linear", ["defocus A"]),
     ]
 
 
 @pytest.mark.parametrize(
     ("rows", "scale"),
-    [(("1,2,9,0.1", "2,4,8,0"), "log"), (("1,2,9,8", "2,4,8,7"), "linear"), (("1,2,9,-0.1", "2,4,nan,0.1"), "linear")],
+    [(("1,2,9,0.1", "2,4,8,1"), "log"), (("1,2,9,8", "2,4,8,7"), "linear"), (("1,2,9,-0.1", "2,4,nan,0.1"), "linear")],
 )
-def test_only_wide_positive_values_are_shown_by_their_logarithm(drawn, rows, scale):
-    assert drawn("iteration,seconds,loss,missed", *rows) == [("value", scale, ["loss", "missed"])]
+def test_only_positive_values_that_differ_widely_are_shown_by_their_logarithm(drawn, rows, scale):
+    assert drawn("iteration,seconds,training,validation", *rows) == [("value", scale, ["training", "validation"])]
