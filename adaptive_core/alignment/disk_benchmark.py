@@ -19,6 +19,7 @@ import math
 import multiprocessing
 import time
 import typing
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -161,7 +162,7 @@ def _empty(count: int, rng: np.random.Generator) -> collections.abc.Iterator[Ima
         DiskCameraModel(pedestal=100.0, read_noise=3.0, hot_pixels=60, gain_gradient=(0.2, 0.2)),
     ]
     for i in range(count):
-        yield expose(None, 0.0, dataclasses.replace(cameras[i % 4], seed=i), rng)
+        yield expose(None, 0.0, dataclasses.replace(cameras[i % 4], seed=int(rng.integers(2**31))), rng)
 
 
 def _finders() -> dict[str, collections.abc.Callable[[ImageArray], Point | None]]:
@@ -210,9 +211,11 @@ def _ransac(frame: ImageArray) -> Point | None:
         return abs(math.dist(*ends(model)) / RADIUS_PX - 1) < 0.1
 
     measure = _skimage("measure")
-    model, _ = measure.ransac(
-        points, measure.CircleModel, 3, residual_threshold=1.0, is_model_valid=fits, max_trials=500, rng=0
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no such circle
+        model, _ = measure.ransac(
+            points, measure.CircleModel, 3, residual_threshold=1.0, is_model_valid=fits, max_trials=500, rng=0
+        )
     if model is None:
         return None
     y, x = 2 * ends(model).mean(0) + 1.0

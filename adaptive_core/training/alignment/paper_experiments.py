@@ -80,7 +80,8 @@ def draw(logs: collections.abc.Mapping[str, list[dict[str, typing.Any]]], path: 
                 steps = [episode["step"] for episode in log["episodes"]]
                 for axis, quantity in zip(row, ("length", "reward"), strict=True):
                     values = [episode[quantity] for episode in log["episodes"]]
-                    axis.plot(steps, _smooth(values), label=name + (" again" if again else ""))
+                    colour = "black" if name == "paper" else None  # the one that is in most rows
+                    axis.plot(steps, _smooth(values), label=name + (" again" if again else ""), color=colour)
         row[0].set(ylabel="steps an episode", yscale="log")
         row[1].set(ylabel="reward of an episode", ylim=(-260, 130))
         row[1].axhline(0, color="0.7", linewidth=0.8)
