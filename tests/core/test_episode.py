@@ -173,7 +173,7 @@ def test_a_failing_device_ends_the_scan_and_nothing_is_lost(fault, error):
 
 
 def test_a_generator_that_fails_ends_the_scan_with_its_own_error():
-    run = episode(policy=PredictedErrorPolicy(), generator=HonestGenerator(fail_after=3))
+    run = episode(policy=PredictedErrorPolicy(segments=1), generator=HonestGenerator(fail_after=3))
     with pytest.raises(ModelError, match="honest"):
         list(run.run())
     assert run.finish_reason is FinishReason.FAILED
@@ -297,19 +297,20 @@ def test_a_segment_out_of_the_region_never_reaches_the_device():
     assert run.finish_reason is FinishReason.FAILED
 
 
-def test_on_a_large_region_one_completion_serves_several_decisions():
+@pytest.mark.parametrize(("segments", "completions"), [(1, 8), (4, 2)])
+def test_on_a_large_region_one_completion_serves_several_decisions(segments, completions):
     generator = HonestGenerator()
     run = episode(
         FakeScanner(wavy_image((192, 192))),
-        policy=PredictedErrorPolicy(),
+        policy=PredictedErrorPolicy(segments),
         generator=generator,
         budget=Budget(segments=33),
         display_interval_s=1e9,
     )
     list(run.run())
-    # 192 x 192 px are 4 times 96 x 96 px: after the first segment, 8 completions serve 32 decisions; one is the last,
-    # and three with a quarter less probes calibrate it.
-    assert generator.calls == 9 + 3
+    # 192 x 192 px are 4 times 96 x 96 px: after the first segment, a completion serves 4 times as many of 32 decisions;
+    # one is the last, and three with a quarter less probes calibrate it.
+    assert generator.calls == completions + 1 + 3
     starts = {action.start for action in run.scan.actions}
     assert len(starts) == 33
 
