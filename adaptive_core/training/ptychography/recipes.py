@@ -127,7 +127,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         GuidedConfig(specimen="mos2_crystal"),
         "Schloz 2023, small, by gradients, MoS2",
         "The network of Schloz et al., trained through the papers' reconstruction, which it suits. With a good one, at "
-        "12 nm, no better than the sparse grid: SSIM +0.5 +- 2.1 % at 1.34e4 e/A^2, -0.2 +- 0.4 % at 1.34e5 (4 "
+        "12 nm, no better than the sparse grid: SSIM +0.5 +- 0.5 % at 1.34e4 e/A^2, -0.3 +- 0.1 % at 1.34e5 (25 "
         "regions). For 250 positions in 5 sub-sequences.",
         encoder="autoencoder",
         scored_regions=25,
