@@ -33,6 +33,7 @@ RIM_ELECTRONS = 1000.0
 """Below this number of counts in the disk its rim is too noisy to be fitted."""
 _COARSE_RADIUS_PX = 12.0
 _SATURATED_FRACTION = 0.05
+_HOT_FRACTION = 0.01
 _CONTRAST_ERROR = 0.003
 """Error of the centre by a specimen's contrast, each axis, in disk radii (measured)."""
 _CONVINCING = 0.6
@@ -105,7 +106,8 @@ def find_disk(
         radius_px: from a calibration; None to estimate it from this frame.
         method: see :class:`Method`.
         window: where to look; None for everywhere.
-        saturation: level at which the camera saturates; None to recognise a plateau at the frame's maximum.
+        saturation: level at which the camera saturates; None to recognise a plateau of equal values, which a gain
+            correction after the saturation would hide.
 
     Raises:
         InvalidInputError: not an image, not finite, or a radius that does not fit the frame.
@@ -348,10 +350,21 @@ def _centre_of_mass(image: ImageArray) -> tuple[float, float]:
 
 
 def _is_saturated(image: ImageArray, centre: tuple[float, float], radius_px: float, saturation: float | None) -> bool:
-    """Whether more than 5 % of the disk is at the saturation level, or at exactly the frame's maximum."""
+    """Whether more than 5 % of the disk is at the saturation level.
+
+    Where no level is given it is a plateau: a value of so many px that hardly any are above, and of at least twice as
+    many as the next lower value. That tells it from the few values of a detector that counts little.
+    """
     rows, columns = (slice(max(0, int(c - 0.7 * radius_px)), max(1, int(c + 0.7 * radius_px) + 1)) for c in centre)
     inside = image[rows, columns]
     if inside.size == 0:
         return False
-    top = float(image.max()) if saturation is None else saturation
-    return float(np.mean(inside >= top)) > _SATURATED_FRACTION and top > float(np.median(image))
+    if saturation is not None:
+        return float(np.mean(inside >= saturation)) > _SATURATED_FRACTION
+    levels, counts = np.unique(inside, return_counts=True)
+    many = np.flatnonzero(counts > _SATURATED_FRACTION * inside.size)
+    if not many.size or levels[many[-1]] <= np.median(image):
+        return False
+    top = int(many[-1])
+    below = counts[top - 1] if top else 0
+    return bool(counts[top + 1 :].sum() < _HOT_FRACTION * inside.size and counts[top] >= 2 * below)

@@ -263,12 +263,10 @@ class _Loop:
         error = np.array(disk.centre_px) - target
         self._scale = SCREEN_PX / float(shape.max())
         self._growth.check(float(np.hypot(*error)), disk.sigma_px, self.has_settled)
-        room_px = float(np.minimum(shape - target - error, target + error).min())
-        if self._memory.check(error, room_px, np.array(self.control) - np.array(self._home)):
+        if self._memory.check(error, np.array(self.control)):
             self._decide = None
-            if self._bound is not None:
-                self._bound.forget_memory()
         decide, bound = self._begun()
+        bound.trust(self._remembered() if self._memory.is_confirmed else None)
         sight = Sight(
             error * self._scale,
             disk.sigma_px * self._scale,
@@ -331,13 +329,16 @@ class _Loop:
         """The policy at work, started anew if it is not, and what bounds its moves."""
         if self._decide is not None and self._bound is not None:
             return self._decide, self._bound
-        known = None
-        if self._memory.jacobian is not None:
-            known = self._memory.jacobian * self._settings.move_per_half_screen * self._scale
         tolerance = self._settings.tolerance_px * self._scale
-        decide = self._policy.start(tolerance_px=tolerance, jacobian=known).decide
-        self._decide, self._bound, self._moved = decide, self._bound or MoveBound(known), None
+        decide = self._policy.start(tolerance_px=tolerance, jacobian=self._remembered()).decide
+        self._decide, self._bound, self._moved = decide, self._bound or MoveBound(), None
         return self._decide, self._bound
+
+    def _remembered(self) -> FloatArray | None:
+        """The remembered Jacobian in the policy's px and units, unless it has been forgotten."""
+        if self._memory.jacobian is None:
+            return None
+        return self._memory.jacobian * self._settings.move_per_half_screen * self._scale
 
     def _remember(self, decision: Decision, settled: bool, disk: DiskMeasurement, move: FloatArray) -> None:
         if decision.jacobian is not None:

@@ -23,6 +23,8 @@ _RIM_PX = 16.0
 """Moves stay this far from the edge of the frame, policy px; a disk that is nearer already goes half of the way."""
 _DOUBT = 0.15
 """A measured response is right up to this fraction of the displacement, in any direction: shear, backlash, creep."""
+_STALE_FRAMES = 3
+"""So many frames in a row that show no answer are no old frames any more: the moves do nothing that can be seen."""
 _SMALLEST_ANSWER_PX = 8.0
 _SMALLEST_GAIN_PX = 0.12 * NOMINAL_GAIN_PX
 """A frame that shows less than this, or less than this many px a unit, does not show the moves yet."""
@@ -37,18 +39,20 @@ class MoveBound:
 
     Until a frame has shown an answer to the moves, their displacement is any that the largest plausible gain allows:
     a move is at most the distance to the nearest edge over this gain. One answer leaves two responses, one for each
-    mirror: a move keeps the disk on the frame for both. Two answers to independent moves, or a remembered Jacobian,
+    mirror: a move keeps the disk on the frame for both. Two answers to independent moves, or a Jacobian that is known,
     tell the response.
 
     Args:
-        jacobian: (2, 2), px a unit, what is remembered; None if nothing is.
+        jacobian: (2, 2), px a unit, what is known; None if nothing is.
     """
 
     def __init__(self, jacobian: FloatArray | None = None) -> None:
-        self._remembered = jacobian
+        self._known = jacobian
         self._answers: list[tuple[FloatArray, FloatArray]] = []
         self._seen_px: FloatArray | None = None
         self._pending = np.zeros(2)
+        self._unseen = np.zeros(2)
+        self._silent_frames = 0
 
     def see(self, sight: Sight) -> None:
         """Learn from a frame; called once for each."""
@@ -56,17 +60,28 @@ class MoveBound:
             self._seen_px = sight.error_px
             return
         change = sight.error_px - self._seen_px
-        least = max(_SMALLEST_ANSWER_PX, 10 * sight.sigma_px, _SMALLEST_GAIN_PX * _length(self._pending))
+        least = max(_SMALLEST_ANSWER_PX, 10 * sight.sigma_px)
         if _length(change) < least:
+            self._silent_frames += 1
+            if self._silent_frames == _STALE_FRAMES:
+                self._begin_anew(sight)
+            return
+        self._silent_frames, self._unseen = 0, np.zeros(2)
+        if _length(change) < _SMALLEST_GAIN_PX * _length(self._pending):
             return
         if self._answers and not _are_independent(self._answers[-1][0], self._pending):
             self._answers.pop()
         self._answers = [*self._answers[-1:], (self._pending, change)]
-        self._seen_px, self._pending = sight.error_px, np.zeros(2)
+        self._begin_anew(sight)
 
-    def forget_memory(self) -> None:
-        """Use nothing but what the moves of this alignment have shown."""
-        self._remembered = None
+    def _begin_anew(self, sight: Sight) -> None:
+        """Wait for an answer to the moves from here on."""
+        self._seen_px, self._silent_frames = sight.error_px, 0
+        self._pending, self._unseen = np.zeros(2), np.zeros(2)
+
+    def trust(self, jacobian: FloatArray | None) -> None:
+        """Take this for the response from now on; None to use nothing but what the moves have shown."""
+        self._known = jacobian
 
     def shorten(self, sight: Sight, move: FloatArray) -> FloatArray:
         """The move (2,), or a part of it that keeps the disk on the frame; taken for made."""
@@ -75,18 +90,20 @@ class MoveBound:
             return move
         to_edge = np.concatenate([sight.error_px - sight.limits_px[:2], sight.limits_px[2:] - sight.error_px])
         room = np.maximum(np.maximum(to_edge - _RIM_PX, to_edge / 2), 0.0)
-        fraction = float(room.min()) / (LARGEST_GAIN_PX * size)
-        displacements = self._displacements(move)
+        # What was moved and not yet seen may still come.
+        fraction = max(float(room.min()) / LARGEST_GAIN_PX - _length(self._unseen), 0.0) / size
+        coming, displacements = self._displacements(self._unseen), self._displacements(move)
         if displacements:
-            fraction = max(fraction, min(_fraction_within(room, displacement) for displacement in displacements))
+            known = min(_fraction_within(room - _used(c), d) for c, d in zip(coming, displacements, strict=True))
+            fraction = max(fraction, known)
         made = move if fraction > _WHOLE else fraction * move
-        self._pending = self._pending + made
+        self._pending, self._unseen = self._pending + made, self._unseen + made
         return made
 
     def _displacements(self, move: FloatArray) -> list[FloatArray]:
         """What the move may do, as far as it is known; none if nothing is."""
-        if self._remembered is not None:
-            return [self._remembered @ move]
+        if self._known is not None:
+            return [self._known @ move]
         if len(self._answers) == 2:
             moves, changes = (np.stack(pair, -1) for pair in zip(*self._answers, strict=True))
             return [changes @ np.linalg.solve(moves, move)]
@@ -98,10 +115,14 @@ class MoveBound:
         return []
 
 
+def _used(displacement: FloatArray) -> FloatArray:
+    """Room (4,) that a displacement takes at most: px toward low y, low x, high y and high x."""
+    return np.maximum(np.concatenate([-displacement, displacement]) + _DOUBT * _length(displacement), 0.0)
+
+
 def _fraction_within(room: FloatArray, displacement: FloatArray) -> float:
-    """The part of a displacement that stays within ``room`` (4,): px toward low y, low x, high y and high x."""
-    toward = np.concatenate([-displacement, displacement]) + _DOUBT * _length(displacement)
-    return float((room / np.maximum(toward, 1e-9)).min())
+    """The part of a displacement that stays within the room (4,)."""
+    return float((np.maximum(room, 0.0) / np.maximum(_used(displacement), 1e-9)).min())
 
 
 def _are_independent(one: FloatArray, other: FloatArray) -> bool:
@@ -116,9 +137,19 @@ def _length(vector: FloatArray) -> float:
 _GROWTH = 1.1
 _FRAMES_TO_LEARN = 5
 """While it learns how the disk moves, a policy may have to move it away from the target."""
+_CONTRADICTION = 0.5
+"""Part of what a remembered response predicts by which a frame must differ to contradict it."""
 _NEAR = 12
 """Once the disk has been centred, errors that grow within this many tolerances of the target are a drift that the
 policy is catching up with, and no reason to stop."""
+
+
+def _grows_twice(distances_px: list[float], margin_px: float) -> bool:
+    """Whether each of the last two distances is clearly larger than the one before."""
+    if len(distances_px) < 3:
+        return False
+    first, second, third = distances_px[-3:]
+    return second > max(_GROWTH * first, first + margin_px) and third > max(_GROWTH * second, second + margin_px)
 
 
 class GrowthGuard:
@@ -133,48 +164,52 @@ class GrowthGuard:
         self._distances_px.append(distance_px)
         if len(self._distances_px) < _FRAMES_TO_LEARN + 3:
             return
-        margin = self._tolerance_px + 3 * min(sigma_px, 10.0)
-        first, second, third = self._distances_px[-3:]
-        if has_settled and third < _NEAR * self._tolerance_px:
+        if has_settled and distance_px < _NEAR * self._tolerance_px:
             return
-        if second > max(_GROWTH * first, first + margin) and third > max(_GROWTH * second, second + margin):
+        if _grows_twice(self._distances_px, self._tolerance_px + 3 * min(sigma_px, 10.0)):
+            first, second, third = self._distances_px[-3:]
             raise AlignmentError(
                 f"The disk moved away from the target twice in a row: {first:.1f}, {second:.1f}, {third:.1f} px."
             )
 
 
 class MemoryGuard:
-    """Forgets a remembered Jacobian if a first move in a wrong direction could drive the disk off the frame, or if the
-    first move did something else; a frame without any change says nothing.
+    """Forgets a remembered Jacobian as soon as a frame contradicts it, or the disk moves away from the target twice in
+    a row.
+
+    A frame may show the disk where it is, or where it was before the last move.
 
     Attributes:
         jacobian: (2, 2), px of the frame a unit of the control; None once it is forgotten.
+        is_confirmed: the moves have done what the Jacobian says.
     """
 
     def __init__(self, jacobian: FloatArray | None, tolerance_px: float) -> None:
         self.jacobian = jacobian
-        self._tolerance_px = tolerance_px
-        self._is_tested = jacobian is None
-        self._first_error: FloatArray | None = None
+        self.is_confirmed = False
+        self._margin_px = 4 * tolerance_px
+        self._distances_px: list[float] = []
+        self._first: tuple[FloatArray, FloatArray] | None = None
+        self._last_control = np.zeros(2)
 
-    def check(self, error_px: FloatArray, room_px: float, shift: FloatArray) -> bool:
-        """Whether it has just been forgotten; ``shift`` is how far the control is from where it was."""
-        if self._is_tested or self.jacobian is None:
+    def check(self, error_px: FloatArray, control: FloatArray) -> bool:
+        """Whether it has just been forgotten; ``control`` (2,) is the one at which the frame was taken."""
+        if self.jacobian is None:
             return False
-        if self._first_error is None:
-            self._first_error = error_px
-            if _length(error_px) > 0.9 * room_px:
-                self.jacobian = None
-            return self.jacobian is None
-        predicted = self.jacobian @ shift
-        change = error_px - self._first_error
-        size = _length(predicted)
-        if _length(change) < 0.2 * size or size < 4 * self._tolerance_px:
-            return False
-        self._is_tested = True
-        if _length(change - predicted) > 0.5 * size + 4 * self._tolerance_px:
+        if self._first is None:
+            self._first, self._last_control = (error_px, control), control
+        self._distances_px.append(_length(error_px))
+        first_px, start = self._first
+        predicted = [self.jacobian @ (moment - start) for moment in (control, self._last_control)]
+        self._last_control = control
+        change, size = error_px - first_px, _length(predicted[0])
+        contradicted = False
+        if size > self._margin_px and _length(change) > 0.2 * size:
+            excess = min((_length(change - p) - self._margin_px) / _length(p) for p in predicted if p.any())
+            contradicted, self.is_confirmed = excess > _CONTRADICTION, excess < _DOUBT
+        if contradicted or _grows_twice(self._distances_px, self._margin_px):
             _log.warning("the remembered response of the shift does not hold any more; measuring it again")
-            self.jacobian = None
+            self.jacobian, self.is_confirmed = None, False
         return self.jacobian is None
 
 

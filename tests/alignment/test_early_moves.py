@@ -91,7 +91,24 @@ def test_a_response_that_is_known_lets_the_disk_cross_the_screen() -> None:
 
 def test_a_frame_that_does_not_show_the_move_tells_nothing() -> None:
     bound, sight = MoveBound(), Sight(np.array([300.0, 0.0]), 0.1, LIMITS)
-    far = np.array([1.0, 0.0])
-    for _ in range(3):
-        bound.see(sight)
-        assert bound.shorten(sight, far)[0] == pytest.approx((512 - 300 - 16) / LARGEST_GAIN_PX)
+    far, limit = np.array([1.0, 0.0]), (512 - 300 - 16) / LARGEST_GAIN_PX
+    for _ in range(2):
+        # All of it may still come, so that no more is allowed until the frames can be no old ones any more.
+        for allowed in (limit, 0.0, 0.0):
+            bound.see(sight)
+            assert bound.shorten(sight, far)[0] == pytest.approx(allowed)
+
+
+def test_stale_frames_do_not_add_up_to_a_lost_disk() -> None:
+    """With one answer, or a known response, a move that was not seen yet takes its room."""
+    jacobian = np.array([[0.0, -NOMINAL_GAIN_PX], [NOMINAL_GAIN_PX, 0.0]])
+    start, move = np.array([0.0, 300.0]), np.array([0.2, 0.0])
+    for bound in (MoveBound(jacobian), MoveBound()):
+        position = start
+        bound.see(Sight(position, 0.1, LIMITS))
+        position = position + jacobian @ bound.shorten(Sight(position, 0.1, LIMITS), np.array([0.1, 0.0]))
+        stale = Sight(position, 0.1, LIMITS)
+        for _ in range(2):
+            bound.see(stale)
+            position = position + jacobian @ bound.shorten(stale, move)
+        assert 300.0 < np.abs(position).max() < 512.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import importlib
+import json
 import os
 import pathlib
 import signal
@@ -24,6 +25,7 @@ from nionswift_plugin.adaptive_scan.command_line import align as align_command
 from nionswift_plugin.adaptive_scan.command_line import train as train_command
 from nionswift_plugin.adaptive_scan.command_line.benchmark import BENCHMARKS
 
+ROOT = pathlib.Path(__file__).parents[2]
 CONTROL = "DiffractionShift"
 NEWTON = Newton(guarded=True).name
 
@@ -204,6 +206,12 @@ def test_the_alignments_policy_is_trained_and_resumed(run_command: Run, tmp_path
     assert again.status == 2
     assert "holds a training run already" in again.errors[0]
     assert run_command(*command, "--resume").lines == outcome.lines
+    # The command on the card of the model that ships makes this model.
+    made, shipped = (
+        json.loads((folder / "config.json").read_text())["config"]
+        for folder in (tmp_path / "run", ROOT / "models" / "training" / "alignment_hybrid")
+    )
+    assert made | {"minutes": None} == shipped | {"minutes": None}
     outcome = run_command("train", "alignment", "--config", "nothing")
     assert outcome.status == 2
     assert "There is no config 'nothing'; there are hybrid, binning-1" in outcome.errors[0]

@@ -201,7 +201,9 @@ class BeliefPolicy(nn.Module):
         tolerance_px: Tensor,
         largest_move: Tensor,
         state: Tensor,
+        may_begin: bool = True,
     ) -> Answer:
+        """The move after a frame; ``may_begin``: False where no world can be in its first frame, which saves time."""
         # Axes: worlds, hypotheses, and the rows and columns of vectors and matrices.
         sigma = sigma_px.clamp(0.005, 100.0)
         noise = 2 * (sigma * sigma + self.noise_log.exp() ** 2)  # px^2
@@ -210,8 +212,9 @@ class BeliefPolicy(nn.Module):
         )
         later = frames.clamp_max(1.0)
         known2 = (known_jacobian * known_jacobian).sum(-1, keepdim=True)
-        of_prior = [torch.ones_like(sigma), error_px, known_jacobian, known2.sign(), known2, noise]
-        own = own + (torch.cat(of_prior, -1) * (1 - later)) @ self._prior()
+        if may_begin:
+            of_prior = [torch.ones_like(sigma), error_px, known_jacobian, known2.sign(), known2, noise]
+            own = own + (torch.cat(of_prior, -1) * (1 - later)) @ self._prior()
         rows = torch.split_with_sizes(
             own.reshape(-1, HYPOTHESES, sum(_OWN_ROWS.values()), COLUMNS), list(_OWN_ROWS.values()), -2
         )

@@ -155,7 +155,8 @@ def _loss(
     for frame in range(config.frames):
         error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
         sigma = state.centre_px * torch.exp(config.sigma_error * torch.randn(count, 1, generator=generator))
-        answer = policy(error, sigma, limits, known, tolerance, largest_move, belief)
+        begins = frame == 0
+        answer = policy(error, sigma, limits, known, tolerance, largest_move, belief, begins)
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance2 = state.true_px.square().sum(-1).clamp_max(9e6)

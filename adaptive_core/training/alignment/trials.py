@@ -45,9 +45,11 @@ def run_trials(policy: BeliefPolicy, family: str, count: int, seed: int) -> Tria
     limits = torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(count, 1) * HALF_SCREEN_PX
     tolerance, largest_move = torch.full((count, 1), SUCCESS_PX), torch.full((count, 1), LONGEST_MOVE)
     shown, rows = state.true_px, []
-    for _ in range(MOST_FRAMES):
+    not_known = torch.zeros(count, 4)
+    for frame in range(MOST_FRAMES):
         error = shown + state.centre_px * torch.randn(count, 2, generator=generator)
-        answer = policy(error, state.centre_px, limits, torch.zeros(count, 4), tolerance, largest_move, belief)
+        begins = frame == 0
+        answer = policy(error, state.centre_px, limits, not_known, tolerance, largest_move, belief, begins)
         belief = answer.state
         shown = state.step(answer.move, TorchNoise.draw(count, generator))
         distance = state.true_px.norm(dim=-1)

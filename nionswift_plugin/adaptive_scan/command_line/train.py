@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
     for loop in (partial_scan, alignment, ptychography):
         loop.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
-    alignment.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
+    alignment.add_argument("--seed", type=int, metavar="N", help="of all random numbers (default: the config's)")
 
 
 def run(options: argparse.Namespace) -> int:
