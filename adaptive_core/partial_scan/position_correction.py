@@ -146,7 +146,7 @@ class _Problem:
     def begin(self) -> _Residuals | None:
         """The residuals without a correction, by whose predicted errors all others are weighted; None if all vanish."""
         estimates = [part.estimate for part in self._parts]
-        residuals, _ = self._predict(np.zeros(3), estimates)
+        residuals, slopes = self._predict(np.zeros(3), estimates)
         for part, estimate in zip(self._parts, estimates, strict=True):
             if estimate.error is None:
                 return None
@@ -156,7 +156,7 @@ class _Problem:
         if typical <= 0:
             return None
         self._expected *= 1.3 * typical
-        return self._evaluate(np.zeros(3), estimates)
+        return self._weighted(np.zeros(3), residuals, slopes)
 
     def improve(self, start: _Residuals, free: collections.abc.Sequence[int]) -> _Residuals | None:
         """Fit some of the parameters; None if that does not predict the held-out probes significantly better."""
@@ -186,7 +186,9 @@ class _Problem:
         return trial if np.nansum(gain) > 0 else None
 
     def _evaluate(self, parameters: FloatArray, estimates: collections.abc.Sequence[Estimate]) -> _Residuals:
-        residuals, slopes = self._predict(parameters, estimates)
+        return self._weighted(parameters, *self._predict(parameters, estimates))
+
+    def _weighted(self, parameters: FloatArray, residuals: FloatArray, slopes: FloatArray) -> _Residuals:
         return _Residuals(parameters, residuals / self._expected, slopes / self._expected[:, None], self._runs)
 
     def _predict(
