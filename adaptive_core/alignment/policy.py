@@ -98,14 +98,14 @@ class TwoInARow:
         return settled
 
 
-MISS_LIMIT = 0.0012
+MISS_LIMIT = 0.0006
 MISS_GROWTH = 1.8
-PATIENCE = 7
+PATIENCE = 6
 LARGEST_MISS = 0.5
 """A learned policy that says how sure it is stops when its bound on the chance of a miss of the tolerance is at most
 this; after ``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better.
 Bounds from 0.3 to 0.5 are true chances of 0.12 to 0.25."""
-SEEN = 0.75
+SEEN = 0.78
 """The last frame must show the disk within this part of the tolerance, and one standard deviation more."""
 
 
