@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 GROUPS: typing.Final = {
     "Reward (Fig. 7)": ("paper", "reward-non-informative", "reward-sparse"),
     "Tolerance, binned px (Fig. 6b)": ("tolerance-0", "tolerance-1", "tolerance-2", "paper", "tolerance-5"),
-    "Binning (Fig. 6a; tolerance 0: Fig. 5a)": ("paper", "binning-2", "binning-1", "binning-1-tolerance-0"),
+    "Binning (Fig. 6a, 5a)": ("paper", "binning-2", "binning-1", "binning-1-tolerance-0"),
     "Hidden layers (Fig. 8)": ("layers-16", "layers-32", "layers-64", "paper", "layers-256"),
     "Learning again, response 25 % smaller (Fig. 8)": ("relearn",),
 }
