@@ -19,11 +19,11 @@ import numpy as np
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import ModelLibrary
-from adaptive_core.ptychography import controls, metrics, own_step, protocols
+from adaptive_core.ptychography import controls, low_dose, metrics, own_step, protocols
 from adaptive_core.ptychography.benchmark_reconstruction import BENCHMARK_SEED, full_image
 from adaptive_core.ptychography.experiments import Experiment, SimulatedRegion, experiment
 from adaptive_core.ptychography.policy import OnnxPolicy, Policy
-from adaptive_core.ptychography.protocols import BASELINE, DEFOCUSED, DOSES, PROTOCOLS
+from adaptive_core.ptychography.protocols import BASELINE, DEFOCUSED, DENSE_FIRST, DOSES, PROTOCOLS
 from adaptive_core.ptychography.reconstruction import Reconstruction
 
 Cell = dict[str, typing.Any]
@@ -77,7 +77,8 @@ def run(
         runner: does the regions; in this process by default.
         positions, subsequences: of a scan; the papers' by default.
         with_controls: scan as every adaptive policy does without looking, too (:mod:`controls`).
-        sets: which fixed position sets to compare beside the sparse grid; all by default.
+        sets: which fixed position sets to compare beside the sparse grid; :func:`fixed_sets` by default, without
+            the papers' alternative scan, :data:`protocols.DENSE_FIRST`, which takes long.
         with_own_steps: by the papers' protocol, reconstruct each set with its own best step, too (:mod:`own_step`).
 
     Returns:
@@ -96,9 +97,9 @@ def run(
         raise InvalidInputError(f"A benchmark needs 1 region or more, not {regions}.")
     if with_own_steps and protocol != "paper":
         raise InvalidInputError(f"The {protocol} protocol has no step of its own for each position set.")
-    unknown = set(sets or ()) - set(fixed_sets(protocol))
-    if unknown:
-        raise InvalidInputError(f"The sets are {', '.join(fixed_sets(protocol))}, not {', '.join(sorted(unknown))}.")
+    possible = [*fixed_sets(protocol), *([DENSE_FIRST] if protocol == "paper" else [])]
+    if unknown := set(sets or ()) - set(possible):
+        raise InvalidInputError(f"The sets are {', '.join(possible)}, not {', '.join(sorted(unknown))}.")
     settings = experiment(specimen)
     settings = dataclasses.replace(
         settings,
@@ -300,7 +301,11 @@ def _row(
         return _mean(own, key)
 
     by_full: dict[str, float | None] = _gains(own, base, "full") if full_data else dict.fromkeys(("mean", "sd", "ci95"))
-    count = settings.grid**2 if name == "full_raster" else settings.positions
+    count = {
+        "full_raster": settings.grid**2,
+        DENSE_FIRST: settings.grid**2 + low_dose.on_atoms(settings),
+    }.get(name, settings.positions)
+    exposures = count if name == "full_raster" else settings.positions
     choice, honest = protocols.TUNED[settings.specimen, dose], protocol == "honest"
     finer = [metrics.relative_resolution_gain(a["resolution"], b["resolution"]) for a, b in zip(own, base, strict=True)]
     fov = (settings.fov_A, settings.fov_A)
@@ -315,7 +320,7 @@ def _row(
         "q_resolution_mean": float(np.mean(finer)),
         "frc_resolution_A": mean("resolution"),
         "oversampling_ratio": mean("oversampling"),
-        "dose_e_per_A2": metrics.dose_e_per_A2(count, settings.electrons * dose, fov),
+        "dose_e_per_A2": metrics.dose_e_per_A2(exposures, settings.electrons * dose, fov),
         "defocus_A": None
         if name.startswith(tuple(learned))
         else (choice.defocus_A if honest or name == DEFOCUSED else 0.0),

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.ptychography import episode, metrics, positions, reconstruction
+from adaptive_core.ptychography import episode, low_dose, metrics, positions, reconstruction
 from adaptive_core.ptychography.experiments import SimulatedRegion, experiment
 from adaptive_core.ptychography.policy import Policy, StaticPolicy, TwoPassPolicy
 from adaptive_core.ptychography.reconstruction import Reconstruction
@@ -27,6 +27,8 @@ DOSES: collections.abc.Mapping[str, tuple[float, ...]] = {"paper": (1.0,), "hone
 BASELINE = "sparse_grid"
 DEFOCUSED = "defocused_sparse_grid"
 """In the papers' protocol, the baseline at its best defocus of the honest one."""
+DENSE_FIRST = "dense_low_dose_two_pass"
+"""In the papers' protocol, their alternative scan (:mod:`low_dose`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +114,8 @@ def measured(
     if protocol == "honest":
         policy = learned or policies(defocus_A, seed)[name]
         return scan(region, policy, dose, seed, defocus_A or 0.0)
+    if name == DENSE_FIRST:
+        return low_dose.measured(region, dose, seed)
     policy = learned or policies(defocus_A if name == DEFOCUSED else None, seed)[name.removeprefix("defocused_")]
     return scan(region, policy, dose, seed)
 

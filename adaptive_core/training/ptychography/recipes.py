@@ -109,7 +109,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         scored_regions=10,
     ),
     "adaptive-dwcnt": Recipe(
-        _of_tube(iterations=60, minutes=15.0, layout_rate=0.001),
+        _of_tube(iterations=24, minutes=15.0, layout_rate=0.001),
         "Adaptive layout for nanotubes",
         "Positions and defocus for the best image of an upright nanotube, moved after each look; its gain over the "
         "sparse grid is that of its mean positions.",
@@ -156,7 +156,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         batch=6,
         iterations=2000,
         minutes=10.0,
-        learning_rate=1e-4,
+        learning_rate=3e-5,
     ),
     "paper": _of_paper(
         "Schloz 2023, paper size",

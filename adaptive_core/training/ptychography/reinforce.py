@@ -2,7 +2,7 @@
 
 Every probe position is an agent with a Gaussian policy around the network's output. The reward is the phase of the
 final reconstruction in the agent's Voronoi cell ("voronoi") or all of it ("shared"); gamma is 0. Beyond the papers, it
-may be the similarity of a good reconstruction with the truth ("quality"), divided in the same way.
+may be the similarity of a good reconstruction with the truth ("quality"), divided among the cells of the means.
 
 Deviations from the papers, all by configuration or stated here:
 
@@ -189,7 +189,10 @@ def rewards(
     world: World, chosen: Tensor, episode: Episode, config: ReinforceConfig, generator: torch.Generator
 ) -> Tensor:
     """Reward of every agent (b, t * p) in episodes of the chosen regions (b,)."""
+    places = episode.actions
     if config.reward == "quality":
+        # Cells that move with the actions reward probes for leaving where the image is bad: it gets worse there.
+        places = episode.means
         earned = quality(world, chosen, episode, config, generator)
         # Else a large cell earned more than a good one.
         earned = earned - earned.mean()
@@ -197,7 +200,7 @@ def rewards(
         rop = config.reward == "rop"
         image = world.rop(episode.patterns, ROP_STEP) if rop else world.reconstruct(episode.patterns, 3)
         earned = world.images(image, 96)
-    positions = episode.actions.flatten(1, 2).cpu().numpy()
+    positions = places.flatten(1, 2).detach().cpu().numpy()
     divide = CREDITS[config.credit]
     each = [divide(place, one) for place, one in zip(positions, earned[:, 0].cpu().numpy(), strict=True)]
     return torch.from_numpy(np.stack(each)).to(episode.actions.device)
