@@ -83,8 +83,8 @@ def run(
 
     Returns:
         ``specimen, protocol, regions, seed, subsequences``, ``models`` (hashes by name), and ``positions``: for each
-        dose and position set ``positions`` (its name), ``count``, ``adaptive``, ``ssim_full``, ``ssim_truth``,
-        ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``,
+        dose and position set ``positions`` (its name), ``regions``, ``count``, ``adaptive``, ``ssim_full``,
+        ``ssim_truth``, ``q_ssim_mean``, ``q_ssim_sd``, ``q_ssim_ci95`` (half width), the same with ``q_truth_``,
         ``q_resolution_mean``, ``frc_resolution_A``, ``oversampling_ratio`` (the papers' N_k / N_u), ``dose_e_per_A2``,
         ``defocus_A`` (None where the policy chooses), ``batch`` and ``epochs``. With controls, ``looking``: the gain of
         each policy over each of its controls, ``dose, policy, control, q_truth_mean, q_truth_sd, q_truth_ci95``. With
@@ -269,7 +269,7 @@ def card_scores(figures: dict[str, typing.Any]) -> tuple[dict[str, typing.Any], 
         others = [other for other in rows if other["dose_e_per_A2"] == row["dose_e_per_A2"] and other is not row]
         scores.append(
             {
-                "dataset": f"{figures['specimen']}, {figures['regions']} regions never trained on, "
+                "dataset": f"{figures['specimen']}, {row['regions']} regions never trained on, "
                 f"{figures['protocol']} protocol, {row['dose_e_per_A2']:.3g} e/A^2",
                 "metric": "SSIM of the phase against the true potential",
                 "value": round(row["ssim_truth"], 4),
@@ -311,6 +311,7 @@ def _row(
     fov = (settings.fov_A, settings.fov_A)
     return {
         "positions": name,
+        "regions": len(own),
         "count": count,
         "adaptive": _adapts(name, learned),
         "ssim_full": mean("full") if full_data else None,
