@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import numpy as np
@@ -69,9 +70,8 @@ class MoveBound:
         self._silent_frames, self._unseen = 0, np.zeros(2)
         if _length(change) < _SMALLEST_GAIN_PX * _length(self._pending):
             return
-        if self._answers and not _are_independent(self._answers[-1][0], self._pending):
-            self._answers.pop()
-        self._answers = [*self._answers[-1:], (self._pending, change)]
+        independent = (answer for answer in reversed(self._answers) if _are_independent(answer[0], self._pending))
+        self._answers = [*itertools.islice(independent, 1), (self._pending, change)]
         self._begin_anew(sight)
 
     def _begin_anew(self, sight: Sight) -> None:

@@ -112,3 +112,17 @@ def test_stale_frames_do_not_add_up_to_a_lost_disk() -> None:
             bound.see(stale)
             position = position + jacobian @ bound.shorten(stale, move)
         assert 300.0 < np.abs(position).max() < 512.0
+
+
+def test_two_answers_are_always_independent_ones() -> None:
+    """Rounding decides whether a move is independent of another one at the limit; the response is known all the same."""
+    jacobian, rng = np.array([[0.0, -NOMINAL_GAIN_PX], [NOMINAL_GAIN_PX, 0.0]]), np.random.default_rng(0)
+    for angle in rng.uniform(0, 2 * np.pi, 500):
+        limit = np.arcsin(0.3)
+        directions = [np.array([np.cos(a), np.sin(a)]) for a in (angle, angle + limit, angle - limit, angle + np.pi)]
+        bound, position = MoveBound(), np.zeros(2)
+        for _ in range(6):
+            sight = Sight(position, 0.1, 10 * LIMITS)
+            bound.see(sight)
+            move = directions[rng.integers(4)] * rng.choice([0.05, 0.1, 0.2])
+            position = position + jacobian @ bound.shorten(sight, move)
