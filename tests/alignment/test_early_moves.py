@@ -115,7 +115,7 @@ def test_stale_frames_do_not_add_up_to_a_lost_disk() -> None:
 
 
 def test_two_answers_are_always_independent_ones() -> None:
-    """Rounding decides whether a move is independent of another one at the limit; the response is known all the same."""
+    """Rounding decides whether a move is independent of another one at the limit."""
     jacobian, rng = np.array([[0.0, -NOMINAL_GAIN_PX], [NOMINAL_GAIN_PX, 0.0]]), np.random.default_rng(0)
     for angle in rng.uniform(0, 2 * np.pi, 500):
         limit = np.arcsin(0.3)
