@@ -144,8 +144,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         "Schloz 2023, guided, one crystal",
         start="guided-crystal",
         scored_regions=0,
-        iterations=600,
-        minutes=10.0,
+        iterations=200,
         learning_rate=1e-4,
     ),
     "quality-crystal": _of_crystal(
