@@ -71,3 +71,11 @@ def test_a_region_is_scored_with_the_steps_of_its_cell():
     scores = benchmark.compare(cell, None)["scores"]["1.0"]
     assert scores["sparse_grid"]["own_step"] == scores["sparse_grid"]["truth"]
     assert scores["halton"]["own_step"] != scores["halton"]["truth"]
+
+
+def test_steps_are_tuned_for_all_sets_and_shipped_policies(monkeypatch):
+    monkeypatch.setattr(own_step, "tune", lambda _settings, sets, learned, regions: [*sets, *learned, regions])
+    tried = benchmark.tune_steps("mos2", 3)
+    assert {"sparse_grid", "two_pass", "defocused_sparse_grid"} <= set(tried)
+    assert set(benchmark.shipped_policies("mos2")) <= set(tried)
+    assert tried[-1] == 3
