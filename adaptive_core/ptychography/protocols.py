@@ -51,14 +51,15 @@ TUNED: collections.abc.Mapping[tuple[str, float], Tuned] = {
     ("mos2", 1.0): Tuned(120.0, 125, 14),
     ("mos2_crystal", 0.1): Tuned(120.0, 250, 20),
     ("mos2_crystal", 1.0): Tuned(120.0, 125, 14),
-    ("dwcnt", 0.1): Tuned(60.0, 420, 10),
-    ("dwcnt", 1.0): Tuned(60.0, 420, 16),
+    ("dwcnt", 0.1): Tuned(45.0, 840, 4),
+    ("dwcnt", 1.0): Tuned(75.0, 840, 40),
 }
 """By specimen and dose, the best that was tried for the sparse grid on regions for tuning.
 
-MoS2: defoci from 100 to 140 A and seven pairs of batch and epochs, one to four regions; the nanotube: 60 to 120 A and
-twelve pairs at the papers' dose, one to two regions, and no trial of the reconstruction at a tenth of it. :func:`tune`
-(``adaptive-scan benchmark ptychography-tuning``) searches a wider, coarser grid.
+The nanotube, four regions: at a tenth of the dose 30 to 75 A, one and two batches an epoch, each number of epochs up to
+10; at the papers' dose 60 to 105 A, one, two and four batches, up to 20 epochs, and for 60 and 75 A (0.2 % apart) one
+batch and up to 44 epochs on one region, +2 %. MoS2: 100 to 140 A and seven pairs of batch and epochs, one to four
+regions. :func:`tune` (``adaptive-scan benchmark ptychography-tuning``) searches a wider grid.
 """
 TUNING_SEED = 900_000
 TUNING_DEFOCUS_A = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
@@ -66,7 +67,7 @@ TUNING_FINER_A = 15.0
 """Then so far to either side of the best."""
 TUNING_PARTS = (1, 2, 4)
 """Batches of an epoch."""
-TUNING_EPOCHS = 24
+TUNING_EPOCHS = 48
 """At most."""
 
 
