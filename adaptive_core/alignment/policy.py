@@ -98,9 +98,9 @@ class TwoInARow:
         return settled
 
 
-MISS_LIMIT = 0.0006
+MISS_LIMIT = 0.0012
 MISS_GROWTH = 1.8
-PATIENCE = 6
+PATIENCE = 7
 LARGEST_MISS = 0.5
 """A learned policy that says how sure it is stops when its bound on the chance of a miss of the tolerance is at most
 this; after ``PATIENCE`` frames it is content with ``MISS_GROWTH`` times more a frame: a bad instrument gets no better.
