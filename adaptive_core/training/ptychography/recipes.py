@@ -111,8 +111,8 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
     "adaptive-dwcnt": Recipe(
         _of_tube(iterations=24, minutes=15.0, layout_rate=0.001),
         "Adaptive layout for nanotubes",
-        "Positions and defocus for the best image of an upright nanotube, moved after each look; its gain over the "
-        "sparse grid is that of its mean positions.",
+        "Positions and defocus for the best image of an upright nanotube, moved a little after each look; a sparse "
+        "grid drawn together to the tube is as good.",
         encoder="autoencoder-dwcnt",
         start="layout-dwcnt",
         scored_regions=25,
