@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import logging
 import math
 import pathlib
 
@@ -45,6 +46,8 @@ from adaptive_core.training.partial_scan.scores import card_scores, scanned
 from adaptive_core.training.partial_scan.sheets import draw_examples
 from adaptive_core.training.partial_scan.walkers import walker_of
 from adaptive_core.training.runs import RunFolder
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["CONFIGS", "GeneratorConfig", "export", "generator_from_onnx", "loss", "train"]
 
@@ -123,7 +126,12 @@ def _begun(config: GeneratorConfig, out: pathlib.Path) -> pathlib.Path | None:
         return ModelLibrary().load(config.initial, "partial_scan_generator").path
     earlier = dataclasses.replace(CONFIGS[config.initial], images=config.images, threads=config.threads)
     finished = out / earlier.name / f"{PRODUCTS[earlier.paths].file_name}.onnx"
-    return finished if finished.exists() else train(earlier, out / earlier.name, resume=True)
+    if finished.exists():
+        return finished
+    logger.info("%s is trained first, in %s", earlier.name, finished.parent)
+    trained = train(earlier, finished.parent, resume=True)
+    logger.info("%s goes on from it", config.name)
+    return trained
 
 
 def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.Generator) -> FloatImage:

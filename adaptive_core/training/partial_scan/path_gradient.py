@@ -160,8 +160,7 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
         step,
         _validation({"selection": aside, "validation": held_out}, generator, config),
     )
-    selected = "" if aside is None else f" of {', '.join(aside.groups)}, from which the walk did not learn"
-    return _export(fitted, config, run, images, held_out, f"least error on {config.validation_crops} crops{selected}")
+    return _export(fitted, config, run, images, held_out, _selected(config, images, aside))
 
 
 def set_aside(images: ImageSet) -> tuple[ImageSet, ImageSet]:
@@ -172,6 +171,15 @@ def set_aside(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     choosing = {name: images.groups[name] for name in names[::_ASIDE]}
     learned = {name: images.groups[name] for name in names if name not in choosing}
     return dataclasses.replace(images, groups=learned), dataclasses.replace(images, groups=choosing)
+
+
+def _selected(config: PathGradientConfig, images: ImageSet | None, aside: ImageSet | None) -> str:
+    """How the weights were chosen, for the card."""
+    if config.validation_crops == 0:
+        return "the last"
+    of = "" if aside is None else f" of {', '.join(aside.groups)}"
+    unseen = "" if aside is None or aside is images else ", from which the walk did not learn"
+    return f"least error on {config.validation_crops} crops{of}{unseen}"
 
 
 def _validation(
