@@ -134,7 +134,7 @@ RECIPES: collections.abc.Mapping[str, Recipe] = {
         scored_regions=25,
     ),
     "guided-dwcnt": Recipe(
-        GuidedConfig(specimen="dwcnt", batch=2, regions=200, minutes=10.0),
+        GuidedConfig(specimen="dwcnt", batch=2, regions=200, minutes=8.0),
         "Schloz 2023, small, by gradients, nanotubes",
         "The network of Schloz et al., trained through the papers' reconstruction. For 840 positions in 5 "
         "sub-sequences.",
