@@ -41,6 +41,7 @@ class PathwiseConfig:
         width: of the sparse grid to start from, as a fraction of the region's.
         adapt: let the network look and change the layout; without it only layout and defocus are trained, faster.
         doses: as fractions of the paper's, those of :data:`protocols.TUNED`; an iteration takes one of them.
+        through: batch and epochs of the reconstruction at each of the doses; empty for the tuned ones.
         binning: of the detector.
         regions: of the pool.
         validation: regions that are never trained on.
@@ -60,6 +61,7 @@ class PathwiseConfig:
     width: float = 1.0
     adapt: bool = True
     doses: tuple[float, ...] = (0.1, 0.1, 1.0)
+    through: tuple[tuple[int, int], ...] = ()
     binning: int = 2
     regions: int = 128
     validation: int = 8
@@ -135,7 +137,11 @@ def train(
         raise InvalidInputError("An adaptive policy needs an encoder, and only an adaptive one.")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
+    if config.through and len(config.through) != len(config.doses):
+        raise InvalidInputError(f"{len(config.doses)} doses need as many reconstructions, not {len(config.through)}.")
     settings = experiment(config.specimen)
+    tuned = [protocols.TUNED[config.specimen, dose] for dose in config.doses]
+    through = config.through or tuple((each.batch, each.epochs) for each in tuned)
     run = RunFolder(folder, config)
     checkpoint = run.open(resume)
     if encoder is not None:
@@ -154,16 +160,16 @@ def train(
         generator = generator_at(config.seed, iteration, config.device)
         turn = iteration % len(config.doses)
         chosen = torch.randint(len(world), (config.batch,), generator=generator, device=config.device)
-        found = quality(world, chosen, encoder, policy, config.doses[turn], generator).mean()
+        found = quality(world, chosen, encoder, policy, config.doses[turn], through[turn], generator).mean()
         return 1 - found, {"training_ssim": float(found.detach())}
 
     @torch.no_grad()
     def validate(policy: LayoutPolicy) -> dict[str, float]:
         figures = {"defocus_A": 100 * float(policy.defocus[0])}
-        for dose in sorted(set(config.doses)):
+        for dose, final in sorted(set(zip(config.doses, through, strict=True))):
             generator = generator_at(config.seed, 0, config.device)
             found = [
-                quality(unseen, chosen, encoder, policy, dose, generator).mean()
+                quality(unseen, chosen, encoder, policy, dose, final, generator).mean()
                 for chosen in torch.split(torch.arange(len(unseen), device=config.device), config.batch)
             ]
             figures[f"unseen_ssim_at_{dose:g}"] = float(torch.stack(found).mean())
@@ -197,14 +203,17 @@ def quality(
     encoder: Autoencoder | None,
     policy: LayoutPolicy,
     fraction: float,
+    through: tuple[int, int],
     generator: torch.Generator,
 ) -> Tensor:
-    """SSIM (b,) of the tuned images of regions that a policy scanned at a fraction of the paper's dose."""
-    settings = world.settings
-    tuned = protocols.TUNED[settings.specimen, fraction]
+    """SSIM (b,) of the images of regions that a policy scanned at a fraction of the paper's dose.
+
+    ``through``: batch and epochs of the reconstruction.
+    """
+    settings, (batch, epochs) = world.settings, through
     world.electrons = settings.electrons * fraction
     patterns = play(world, world.region(chosen), encoder, policy, log_dose(settings, fraction), generator)
     pixels = round(settings.fov_A / settings.pixel_A)
-    patterns = world.dealt(patterns, round(settings.positions / tuned.batch), generator)
-    image = world.images(world.reconstruct(patterns, tuned.epochs), pixels)
+    patterns = world.dealt(patterns, round(settings.positions / batch), generator)
+    image = world.images(world.reconstruct(patterns, epochs), pixels)
     return similarity(image, world.images(world.truth(chosen), pixels))

@@ -73,7 +73,9 @@ def _of_crystal(title: str, **changes: typing.Any) -> Recipe:
 
 
 def _of_tube(**changes: typing.Any) -> PathwiseConfig:
-    return PathwiseConfig("dwcnt", defocus_A=45.0, width=0.74, binning=3, **changes)
+    # At the whole dose the tuned 40 epochs in one batch would take twice as long, for an image 2 % better.
+    through = ((840, 4), (840, 4), (420, 18))
+    return PathwiseConfig("dwcnt", defocus_A=45.0, width=0.74, binning=3, through=through, **changes)
 
 
 RECIPES: collections.abc.Mapping[str, Recipe] = {
