@@ -78,7 +78,7 @@ def run_trial(policy: AlignmentPolicy | None, world: str, seed: int, trial: int)
         radius_px=RADIUS_PX,
         most_frames=MOST_FRAMES,
     )
-    # The guards too are told what this controller is told.
+    # The guards too are told what this controller is told, and believe it as they believe a memory.
     remembered = jacobian / (BINNING * CONTROL_PER_UNIT) if policy is None else None
     episode = AlignmentEpisode(instrument, instrument, timed, settings, remembered)
     stopped = True
