@@ -7,11 +7,11 @@ import functools
 import typing
 
 import numpy as np
-from scipy import ndimage
 from scipy.interpolate import LinearNDInterpolator
 
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
+from adaptive_core.nearest_pixels import nearest_pixels
 from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.position_errors import PositionErrors
 from adaptive_core.ports import ImageArray
@@ -111,8 +111,7 @@ class InterpolatingGenerator:
         if not mask.any():
             return _estimate(scan, channel, np.zeros(scan.size_px, dtype=np.float32), None)
         measured = scan.model_input(1, channel)[0, 0]
-        index = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-        image = measured[tuple(index)]
+        image = measured[tuple(nearest_pixels(mask).pixel)]
         points = np.argwhere(mask)
         # A triangulation needs three points that are not on a line.
         if self._method == "linear" and np.linalg.matrix_rank(points - points[0]) == 2:

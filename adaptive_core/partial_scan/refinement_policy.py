@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.stats import qmc
 
 from adaptive_core import static_path
+from adaptive_core.nearest_pixels import nearest_pixels
 from adaptive_core.partial_scan.error_policy import require_predicted_error, squared_error
 from adaptive_core.partial_scan.generator import Generator
 from adaptive_core.partial_scan.partial_image import PartialImage
@@ -109,9 +110,8 @@ def largest_errors(squared_error: npt.NDArray[np.float32], probes: int, spacing_
         peaks = peaks[np.argsort(-height, kind="stable")[: min(left, max(-(-left // 2), least))]]
         chosen.append(peaks)
         left -= len(peaks)
-        taken = np.ones(error.shape, dtype=np.bool_)
-        taken[tuple(peaks.T)] = False
-        free &= taken
-        distance = ndimage.distance_transform_edt(taken)
-        error *= 1 - np.exp(-0.5 * np.square(distance / (REACH * spacing_px)))
+        taken = np.zeros(error.shape, dtype=np.bool_)
+        taken[tuple(peaks.T)] = True
+        free &= ~taken
+        error *= 1 - np.exp(-0.5 * np.square(nearest_pixels(taken).distance / (REACH * spacing_px)))
     return np.concatenate([np.empty((0, 2)), *chosen]) + 0.5
