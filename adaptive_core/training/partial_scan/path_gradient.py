@@ -63,15 +63,15 @@ class PathGradientConfig:
         default_factory=lambda: shipped_folder() / "partial_scan_generator.onnx"
     )
     images: pathlib.Path | None = None
-    minutes: float = 10.0
+    minutes: float = 12.0
     iterations: int = 1_000_000
     doses: tuple[float, float] = DOSE_RANGE
     noise_free: float = 0.6
     seed: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     batch: int = 16
     noise_rad: float = 0.1
-    average: float = 0.998
+    average: float = 0.995
     validate_every_s: float = 60.0
     validation_crops: int = 100
     scored_crops: int = 300
