@@ -28,16 +28,17 @@ from adaptive_core.partial_scan.partial_image import PartialImage
 from adaptive_core.partial_scan.position_errors import PositionErrors
 from adaptive_core.scan_path import FloatArray, inside
 
-SIGNIFICANT: typing.Final = {(0, 1): 14.0, (2,): 11.0}
-"""Least score statistic of drift and of lag, a chi^2 of two degrees of freedom and of one; chance exceeds it in 1 of
-1000 scans."""
-SIGNIFICANT_GAIN = 1.0
-"""Least gain of likelihood of the held-out probes, in standard errors of it."""
+SIGNIFICANT = 13.0
+"""Least score statistic of drift and of lag, a chi^2 of two degrees of freedom and of one. This and the next constant
+are from true scans of training images, and from scans of them with a drift or a lag."""
+SIGNIFICANT_GAIN = 15.0
+"""Least gain of the held-out probes' log-likelihood (nat)."""
 PRIOR = np.array([3.0, 3.0, 0.15])
 """Standard deviations of drift (px) and lag before anything is measured."""
 LARGEST_UNCERTAINTY = 0.25
 """What is known no better afterwards, in units of PRIOR, may be significant by chance, and would do harm."""
 LARGEST_LAG = 0.6
+_GROUPS: typing.Final = ((0, 1), (2,))  # drift, lag
 _DEGREES = 3.0  # of freedom of Student's t
 _ITERATIONS = 4
 _SMALL = 0.03  # of PRIOR; a smaller step is the last
@@ -56,11 +57,9 @@ def find_position_errors(
     best = problem.begin()
     free: list[int] = []
     while best is not None:
-        scores = {
-            group: best.score(group, free) / limit for group, limit in SIGNIFICANT.items() if group[0] not in free
-        }
+        scores = {group: best.score(group, free) for group in _GROUPS if group[0] not in free}
         group = max(scores, key=scores.__getitem__, default=None)
-        if group is None or scores[group] < 1 or best.uncertainty([*free, *group]) > LARGEST_UNCERTAINTY:
+        if group is None or scores[group] < SIGNIFICANT or best.uncertainty([*free, *group]) > LARGEST_UNCERTAINTY:
             break
         improved = problem.improve(best, [*free, *group])
         if improved is None:
@@ -169,9 +168,7 @@ class _Problem:
             best = found
             if np.all(np.abs(step) < _SMALL * PRIOR):
                 break
-        gain = (start.loss - best.loss)[np.isfinite(best.loss - start.loss)]
-        error = np.sqrt(len(gain)) * float(gain.std()) if len(gain) else np.inf
-        return best if best is not start and gain.sum() > SIGNIFICANT_GAIN * error else None
+        return best if np.nansum(start.loss - best.loss) >= SIGNIFICANT_GAIN else None
 
     def _better(self, than: _Residuals, step: FloatArray) -> _Residuals | None:
         parameters = than.parameters + step

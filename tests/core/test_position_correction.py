@@ -10,6 +10,7 @@ from scipy.interpolate import CloughTocher2DInterpolator
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
 from adaptive_core import static_path
+from adaptive_core.partial_scan import position_correction
 from adaptive_core.partial_scan.finishing import finished
 from adaptive_core.partial_scan.generator import InterpolatingGenerator
 from adaptive_core.partial_scan.held_out import LEAST, hold_out
@@ -129,6 +130,17 @@ def test_a_true_scan_is_left_as_it_is_at_no_further_completion(path, noise_sd):
         assert find_position_errors(scan, parts, generator) is None
         assert generator.calls == calls
         assert finished(generator.complete(scan), scan, generator).position_errors is None
+
+
+@pytest.mark.parametrize("noise_sd", [0.0, 0.3])
+def test_a_correction_that_explains_the_probes_only_a_little_better_is_refused(noise_sd, monkeypatch):
+    commanded, generator = static_path.halton(SIZE_PX, 400), Interpolating()
+    scan = _scan(commanded, commanded, _specimen(), noise_sd)
+    parts = hold_out(scan, generator)
+    monkeypatch.setattr(position_correction, "SIGNIFICANT", 0.0)
+    assert find_position_errors(scan, parts, generator) is None
+    monkeypatch.setattr(position_correction, "SIGNIFICANT_GAIN", 1e-6)
+    assert find_position_errors(scan, parts, generator) is not None
 
 
 @pytest.mark.parametrize(
