@@ -27,15 +27,13 @@ from adaptive_core.scan_path import FloatArray, rasterize
 
 INTERVAL_90 = 1.6448536269514722
 """Half width of the central 90 % interval of a normal distribution, in standard deviations."""
-WIDENING_POINTS, WIDENING_PATH = -0.03, 0.015
-"""Logarithm of how much wider the interval is than held-out probes have it, which are farther from others than most
-pixels: of scattered positions and of paths. These and the next two constants are from scans of training images."""
 RUNS = 13
-"""With so many independent runs of probes half of what they say is believed, unless they say much."""
+"""With so many independent runs of probes half of what they say is believed, unless they say much. This and the next
+two constants are from scans of training images."""
 MOST_DOUBT = 0.2
 """As a logarithm: what few runs say is not doubted by more, since an interval that is far off shows in any of them."""
-NOISELESS = 0.15
-"""The noise's part as it is seen where there is no noise."""
+NOISELESS = 0.25
+"""The noise's part as it may be seen where there is no noise: most on lattices at the limit of what is sampled."""
 SMALLEST_SCALE = 0.5
 """What no probe has met, no probe can tell of: an interval is not made narrower than this part of the predicted one."""
 _LARGEST_NOISE = 0.95
@@ -65,7 +63,7 @@ def calibrated(
     if not residuals.any():
         return estimate
     runs = int(runs_of(scan)[-1]) + 1
-    return _scaled(estimate, _log_scale(residuals.astype(np.float64), ratios, fits, runs, runs < 0.5 * scan.probes))
+    return _scaled(estimate, _log_scale(residuals.astype(np.float64), ratios, fits, runs))
 
 
 def is_periodic(scan: PartialImage) -> bool:
@@ -82,15 +80,14 @@ def is_periodic(scan: PartialImage) -> bool:
 
 
 def _log_scale(
-    residuals: FloatArray, ratios: npt.NDArray[np.float32], fits: npt.NDArray[np.float32], runs: int, is_path: bool
+    residuals: FloatArray, ratios: npt.NDArray[np.float32], fits: npt.NDArray[np.float32], runs: int
 ) -> float:
     seen = float(np.sum(residuals * fits) / np.sum(residuals**2))
     noise = float(np.clip((seen - NOISELESS) / (1 - NOISELESS), 0.0, _LARGEST_NOISE))
     quantile = max(float(np.quantile(ratios, 0.9)) / INTERVAL_90, 1e-3)
     told = math.log(quantile) + 0.5 * math.log(1 - noise)
     doubt = float(np.clip(told * RUNS / (runs + RUNS), -MOST_DOUBT, MOST_DOUBT))
-    log_scale = (1 - noise) ** 2 * ((WIDENING_PATH if is_path else WIDENING_POINTS) + told - doubt)
-    return max(log_scale, math.log(SMALLEST_SCALE))
+    return max((1 - noise) ** 2 * (told - doubt), math.log(SMALLEST_SCALE))
 
 
 def _scaled(estimate: Estimate, log_scale: float) -> Estimate:
