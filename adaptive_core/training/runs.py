@@ -56,7 +56,7 @@ class RunFolder:
             return None
         if not resume:
             raise InvalidInputError(f"{self.path} holds a training run already; resume it or choose another folder.")
-        checkpoint: dict[str, typing.Any] = torch.load(self._checkpoint, weights_only=True)
+        checkpoint: dict[str, typing.Any] = torch.load(self._checkpoint, "cpu", weights_only=True)
         for name, value in self.config.items():
             found = checkpoint["config"].get(name)
             if name not in _FREE_FIELDS and found != _plain(value):

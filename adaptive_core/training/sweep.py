@@ -51,6 +51,14 @@ def cell_folder(folder: pathlib.Path, cell: Cell) -> pathlib.Path:
     return folder / f"{readable}-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
 
 
+def unfinished(cells: collections.abc.Sequence[Cell], folder: pathlib.Path) -> list[Cell]:
+    """The cells of a sweep that have no result yet. Raises InvalidInputError if some are equal."""
+    places = [cell_folder(folder, cell) for cell in cells]
+    if len(set(places)) < len(places):
+        raise InvalidInputError("All cells of a sweep must be different.")
+    return [cell for cell, place in zip(cells, places, strict=True) if not (place / RESULT).exists()]
+
+
 def run_cells(
     function: Work,
     cells: collections.abc.Sequence[Cell],
@@ -77,31 +85,32 @@ def run_cells(
         SweepError: cells that failed, after all others are done; the next run tries them again.
     """
     folder = folder.resolve()
-    places = [cell_folder(folder, cell) for cell in cells]
-    if len(set(places)) < len(places):
-        raise InvalidInputError("All cells of a sweep must be different.")
+    waiting = unfinished(cells, folder)
     if jobs is not None and jobs < 1:
         raise InvalidInputError(f"A sweep needs at least one job, not {jobs}.")
-    unfinished = [i for i, place in enumerate(places) if not (place / RESULT).exists()]
-    done, failed = len(cells) - len(unfinished), dict[int, BaseException]()
+    done, failed = len(cells) - len(waiting), dict[str, BaseException]()
     report(done, len(cells), "")
-    if unfinished:
+    if waiting:
         with contextlib.ExitStack() as stack:
-            client = _client(scheduler, min(jobs or len(os.sched_getaffinity(0)), len(unfinished)), stack)
+            client = _client(scheduler, min(jobs or len(os.sched_getaffinity(0)), len(waiting)), stack)
             folder.mkdir(parents=True, exist_ok=True)
-            futures = {client.submit(_work, function, cells[i], places[i], pure=False): i for i in unfinished}
+            places = [cell_folder(folder, cell) for cell in waiting]
+            futures = {
+                client.submit(_work, function, cell, place, pure=False): place.name
+                for cell, place in zip(waiting, places, strict=True)
+            }
             for future in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
-                i = futures[future]
+                name = futures[future]
                 if future.status == "error":
-                    failed[i] = future.exception()
+                    failed[name] = future.exception()
                 done += 1
-                report(done, len(cells), places[i].name)
-    rows = [_row(cell, place) for cell, place in zip(cells, places, strict=True)]
+                report(done, len(cells), name)
+    rows = [_row(cell, cell_folder(folder, cell)) for cell in cells]
     if rows:
         write_table(folder / TABLE, rows)
     if failed:
         first, error = next(iter(failed.items()))
-        raise SweepError(f"{len(failed)} of {len(cells)} cells failed; {places[first].name}: {error}")
+        raise SweepError(f"{len(failed)} of {len(cells)} cells failed; {first}: {error}")
     return rows
 
 

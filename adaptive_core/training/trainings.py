@@ -16,6 +16,7 @@ import typing
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.truths import load_images
+from adaptive_core.training.configs import check_device
 
 Cell = dict[str, typing.Any]
 
@@ -54,17 +55,22 @@ def cells_of(
             changes["minutes"] = minutes
         if images is not None:
             changes["images"] = str(images.resolve())
-        _door(loop).configured(config, **_typed(changes))
         cells.append({"loop": loop, "config": config, **changes})
+        _configured(cells[-1])
     if images is not None:
         load_images(images, "train")  # refuses what cannot be learned from before any worker starts
     return cells
 
 
+def check_devices(cells: collections.abc.Iterable[Cell]) -> None:
+    """Raise InvalidInputError where a cell needs a GPU that this machine does not have."""
+    for cell in cells:
+        check_device(cell["config"], _configured(cell))
+
+
 def run_cell(cell: Cell, folder: pathlib.Path) -> Cell:
     """Train a cell in its folder; minutes and iterations, the end of its learning curve, and the scores of its card."""
-    changes = {name: value for name, value in cell.items() if name not in ("loop", "config")}
-    path = _door(cell["loop"]).train(cell["config"], resume=True, out=folder, **_typed(changes))
+    path = _door(cell["loop"]).train(cell["config"], resume=True, out=folder, **_typed(cell))
     figures: Cell = {}
     curve = path.parent / "curve.csv"
     if curve.exists():
@@ -86,11 +92,16 @@ def _matching(loop: str, pattern: str) -> list[str]:
     return fnmatch.filter(configs, pattern) or [pattern]
 
 
-def _typed(changes: Cell) -> Cell:
-    """As the configs have them: paths, and tuples in place of the lists of JSON."""
-    typed = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+def _configured(cell: Cell) -> typing.Any:
+    return _door(cell["loop"]).configured(cell["config"], **_typed(cell))
+
+
+def _typed(cell: Cell) -> Cell:
+    """A cell's fields as the configs have them: paths, and tuples in place of the lists of JSON."""
+    changes = {name: value for name, value in cell.items() if name not in ("loop", "config")}
+    typed: Cell = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     if "images" in typed:
-        typed["images"] = pathlib.Path(changes["images"])
+        typed["images"] = pathlib.Path(typed["images"])
     return typed
 
 

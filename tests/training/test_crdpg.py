@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from tiny_config import SMALL
 
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.model_library import LoadedModel
@@ -21,21 +22,6 @@ from adaptive_core.training.partial_scan.paper_generator import PaperGenerator, 
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.replay import Replay
 from adaptive_core.training.partial_scan.td3 import Td3, Td3Config
-
-SMALL = {
-    "hidden": 8,
-    "channels": (4, 4, 4),
-    "blocks": 1,
-    "batch": 2,
-    "replay": 4,
-    "warm_up": 2,
-    "segments": 3,
-    "iterations": 2,
-    "validation_crops": 1,
-    "scored_crops": 0,
-    "examples": 0,
-    "bfloat16": False,
-}
 
 
 def _learner(algorithm=Crdpg, config_type=CrdpgConfig, **changes):

@@ -7,6 +7,7 @@ import sys
 
 import distributed
 import pytest
+import torch
 
 from adaptive_core.training import partial_scan, trainings
 from adaptive_core.training.runs import RunFolder
@@ -62,7 +63,7 @@ def test_a_learning_curve_without_a_row_has_no_end(tmp_path, monkeypatch, curve)
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_training_shows_its_learning_curve_and_on_a_terminal_a_bar(tmp_path, monkeypatch, capsys, is_terminal):
-    def train(*_):
+    def train(*_, **_changes):
         run = RunFolder(tmp_path, dataclasses.make_dataclass("Config", [])())
         run.report(0.25, 7)
         run.report(0.5, 8)  # too soon after the one before
@@ -101,12 +102,16 @@ def test_help_of_train_names_every_config(loop, capsys):
         (["--config", "generator", "--seed", "1", "-1"], "must not be negative, but is -1"),
         (["--config", "generator", "--images", "nowhere"], "must be in a folder; nowhere is none"),
         (["--config", "td3", "--set", "channels=[8]"], "3 numbers of channels"),
+        (["--config", "generator", "--set", "device=gpu"], "device must be cpu or cuda, or a GPU by its number"),
+        (["--config", "table-s1-*", "path-gradient", "--set", "device=cuda"], "table-s1-spiral needs an NVIDIA GPU"),
+        (["ptychography", "--config", "autoencoder-paper"], "autoencoder-paper needs an NVIDIA GPU"),
         (["alignment", "--config", "paper", "--minutes", "3"], "paper has no field 'minutes'"),
         (["alignment", "--config", "hybrid", "--images", "x"], "hybrid has no field 'images'"),
         (["ptychography", "--config", "autoencoder", "magic"], "no config 'magic'"),
     ],
 )
-def test_bad_sweeps_are_refused_with_one_line(tmp_path, capsys, words, message):
+def test_bad_sweeps_are_refused_with_one_line(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     loop = [] if words[0][0] != "-" else ["partial-scan"]
     assert main(["sweep", *loop, *words, "--out", str(tmp_path / "sweep")]) == 2
     assert message in capsys.readouterr().err

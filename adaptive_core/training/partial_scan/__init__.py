@@ -11,7 +11,7 @@ import pathlib
 import typing
 
 from adaptive_core.errors import InvalidInputError
-from adaptive_core.training.configs import changed
+from adaptive_core.training.configs import changed, check_device
 from adaptive_core.training.partial_scan.paper_configs import SMALL_S1, TABLE_S1
 
 CONFIGS = {
@@ -40,16 +40,19 @@ CONFIGS = {
 """
 
 
-def configured(config_name: str, **changes: typing.Any) -> tuple[typing.Any, typing.Any]:
-    """The module and the config of this name, with fields replaced; None leaves a field as it is.
+def configured(config_name: str, **changes: typing.Any) -> typing.Any:
+    """The config of this name, with fields replaced; None leaves a field as it is.
 
     Raises:
-        InvalidInputError: an unknown config or field, or negative minutes.
+        InvalidInputError: an unknown config or field, or a bad value.
     """
+    return changed(config_name, _module(config_name).CONFIGS[config_name], changes)
+
+
+def _module(config_name: str) -> typing.Any:
     if config_name not in CONFIGS:
         raise InvalidInputError(f"There is no config {config_name!r}; there are {', '.join(CONFIGS)}.")
-    module = importlib.import_module(f"{__name__}.{CONFIGS[config_name]}")
-    return module, changed(config_name, module.CONFIGS[config_name], changes)
+    return importlib.import_module(f"{__name__}.{CONFIGS[config_name]}")
 
 
 def train(
@@ -73,9 +76,11 @@ def train(
         changes: other fields of the config.
 
     Raises:
-        InvalidInputError: an unknown config or field, unusable images, or a folder that holds another run.
+        InvalidInputError: an unknown config or field, a GPU that is needed and missing, unusable images, or a folder
+            that holds another run.
     """
-    module, config = configured(config_name, images=images, minutes=minutes, seed=seed, **changes)
+    config = configured(config_name, images=images, minutes=minutes, seed=seed, **changes)
+    check_device(config_name, config)
     folder = pathlib.Path("training-runs") / config_name if out is None else out
-    path: pathlib.Path = module.train(config, folder, resume)
+    path: pathlib.Path = _module(config_name).train(config, folder, resume)
     return path

@@ -294,7 +294,8 @@ class Crdpg:
         self.replay.load_state_dict(state["replay"])
         self.typical = state["typical"]
         for name, limit in self.limits.items():
-            limit.moments = state["limits"][name]
+            moments = state["limits"][name]
+            limit.moments = None if moments is None else moments.to(self.device)
 
 
 def new_generator(config: CrdpgConfig) -> PaperGenerator:

@@ -43,10 +43,12 @@ def _clean(probes: int) -> Spending:
 
 def torch_completion(network: Generator) -> Completion:
     """A network as a completion of regions whose sides are multiples of the network's."""
+    device = next(network.parameters()).device
 
     @torch.no_grad()
     def complete(scan: PartialImage) -> npt.NDArray[typing.Any]:
-        image: npt.NDArray[typing.Any] = network(torch.from_numpy(scan.model_input()))[0][0, 0].numpy()
+        partial = torch.from_numpy(scan.model_input()).to(device)
+        image: npt.NDArray[typing.Any] = network(partial)[0][0, 0].cpu().numpy()
         mean, sd = scan.scale()
         return np.asarray(image * sd + mean)
 

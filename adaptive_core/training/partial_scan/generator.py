@@ -84,7 +84,7 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     checkpoint = run.open(resume)
     begun = _begun(config, out)
     network = Generator(config.channels, config.blocks) if begun is None else generator_from_onnx(begun)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
     recipe = Recipe(
         MIXTURES[config.paths],
@@ -99,11 +99,12 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     sources = [TruthSource(images, size, rng, specimens=specimens) for size in config.sizes_px]
 
     def step(network: Generator, _iteration: int, _progress: float) -> tuple[torch.Tensor, dict[str, float]]:
-        truths = _truths(config, sources, rng)
-        partial, mean, sd = partial_batch(truths, rng, recipe)
+        drawn = _truths(config, sources, rng)
+        batch = (torch.from_numpy(drawn)[:, None], *partial_batch(drawn, rng, recipe))
+        truths, partial, mean, sd = (part.to(config.device) for part in batch)
         partial = partial.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-            total, mse = loss(network, torch.from_numpy(truths)[:, None], partial, mean, sd, config.error_weight)
+        with torch.autocast(partial.device.type, torch.bfloat16, enabled=config.bfloat16):
+            total, mse = loss(network, truths, partial, mean, sd, config.error_weight)
         return total, {"training": float(mse.detach())}
 
     fitted = fit(
@@ -157,7 +158,7 @@ def _validation(
 
     @torch.no_grad()
     def figures(network: Generator) -> dict[str, float]:
-        parts = [network(part)[0] for part in torch.split(partial, 16)]
+        parts = [network(part.to(config.device))[0].cpu() for part in torch.split(partial, 16)]
         error = torch.cat(parts) * sd + mean - torch.from_numpy(truths)[:, None]
         complete = evaluate.torch_completion(network)
         return {
@@ -225,9 +226,10 @@ def _export(
         sources=("https://arxiv.org/abs/2004.02786", *(() if images is None else images.sources)),
     )
     path = run.path / f"{product.file_name}.onnx"
-    network = export(fitted.network)
+    network = fitted.network.cpu()
+    model = export(network)
     # What is scored is what is shipped, with weights of half precision.
-    generator = OnnxGenerator(LoadedModel(model_card.write_card(network, card), path))
+    generator = OnnxGenerator(LoadedModel(model_card.write_card(model, card), path))
     # The universal generator is judged by static paths alone.
     deciding = config.policy is not None and config.paths != "any"
     policy = catalogue.policy(str(config.policy), ModelLibrary()) if deciding else None
@@ -244,6 +246,6 @@ def _export(
     else:
         walks = [random_path(truth, dataclasses.replace(MIXTURES[config.paths], whole=1.0), rng) for truth in truths]
     dose = 10.0 if config.paths == "raster" else None
-    draw_examples(run.path / "examples.png", fitted.network, truths, walks, dose)
-    write_model(path, model_card.write_card(network, card))
+    draw_examples(run.path / "examples.png", network, truths, walks, dose)
+    write_model(path, model_card.write_card(model, card))
     return path

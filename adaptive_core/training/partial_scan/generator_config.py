@@ -41,6 +41,7 @@ class GeneratorConfig:
         validation_crops: number of validation crops during training; 0 for none.
         scored_crops: number of validation crops for the scores on the card; 0 for none.
         bfloat16: mixed precision, several times faster on processors that have matrix units for it.
+        device: of PyTorch, "cpu" or "cuda"; scans are made, and policies decide, on the CPU.
         threads: of PyTorch.
     """
 
@@ -70,6 +71,7 @@ class GeneratorConfig:
     validation_crops: int = 100
     scored_crops: int = 300
     bfloat16: bool = True
+    device: str = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:

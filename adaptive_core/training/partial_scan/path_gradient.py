@@ -56,6 +56,7 @@ class PathGradientConfig:
         validation_crops: number of crops that choose the weights, and of validation crops beside them.
         scored_crops: number of validation crops for the scores on the card.
         bfloat16: mixed precision for the generator.
+        device: of PyTorch, "cpu" or "cuda".
         threads: of PyTorch.
     """
 
@@ -76,6 +77,7 @@ class PathGradientConfig:
     validation_crops: int = 100
     scored_crops: int = 300
     bfloat16: bool = True
+    device: str = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -129,7 +131,7 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
     images, aside = (None, None) if config.images is None else set_aside(load_images(config.images, "train"))
     held_out = None if config.images is None else load_images(config.images, "validation")
     generator = generator_from_onnx(config.generator).requires_grad_(False)
-    generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = generator.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoint = run.open(resume)
     start = 0 if checkpoint is None else int(checkpoint["iteration"])
     torch.manual_seed(config.seed + start)
@@ -142,17 +144,18 @@ def train(config: PathGradientConfig, out: pathlib.Path, resume: bool = False) -
         nonlocal typical
         noise_rad = config.noise_rad * (1 - 0.8 * progress)
         batch, segments = truths.draw()
+        batch = batch.to(config.device)
         dose = None
         if rng.random() >= config.noise_free:
             low, high = np.log(config.doses)
-            dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float()
+            dose = torch.from_numpy(np.exp(rng.uniform(low, high, (len(batch), 1)))).float().to(config.device)
         walk = rollout(policy, batch, segments, noise_rad, dose)
         errors = completion_errors(generator, walk, batch, config.bfloat16)
         typical = 0.99 * typical + 0.01 * float(errors.detach().mean())
         return errors.mean() / typical, {"training": float(errors.detach().mean())}
 
     fitted = fit(
-        RecurrentPolicy(),
+        RecurrentPolicy().to(config.device),
         run,
         checkpoint,
         Schedule(config.minutes, config.iterations, config.average, 1.0, config.validate_every_s, "selection"),
@@ -192,9 +195,9 @@ def _validation(
 
     @torch.no_grad()
     def error(policy: RecurrentPolicy, crops: FloatImage) -> float:
-        walk = rollout(policy, torch.from_numpy(crops), 20, nearest=True)
+        walk = rollout(policy, torch.from_numpy(crops).to(config.device), 20, nearest=True)
         completion = evaluate.torch_completion(generator)
-        positions = list(walk.positions.numpy().astype(np.float64))
+        positions = list(walk.positions.cpu().numpy().astype(np.float64))
         return float(evaluate.errors(completion, crops, positions).mean())
 
     def validate(policy: RecurrentPolicy) -> dict[str, float]:
@@ -220,8 +223,9 @@ def _export(
         "selected": selected,
     }
     truths = held_out_truths(held_out, 6, seed=2)
+    policy = fitted.network.cpu()
     with torch.no_grad():
-        walk = rollout(fitted.network, torch.from_numpy(truths), 20, nearest=True)
+        walk = rollout(policy, torch.from_numpy(truths), 20, nearest=True)
     network = generator_from_onnx(config.generator)
     draw_examples(run.path / "examples.png", network, truths, list(walk.positions.numpy().astype(np.float64)))
     card = policy_export.card_of(
@@ -230,6 +234,6 @@ def _export(
         training,
         images,
     )
-    onnx = policy_export.policy_onnx(fitted.network, fitted.network.state_size)
+    onnx = policy_export.policy_onnx(policy, policy.state_size)
     path = run.path / f"{MODEL_NAME}.onnx"
     return policy_export.write_scored(path, onnx, card, config.generator, held_out, config.scored_crops)

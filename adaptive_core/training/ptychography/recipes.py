@@ -12,11 +12,9 @@ import json
 import pathlib
 import typing
 
-import torch
-
 from adaptive_core.errors import InvalidInputError
 from adaptive_core.ptychography import benchmark
-from adaptive_core.training.configs import changed
+from adaptive_core.training.configs import changed, check_device
 from adaptive_core.training.ptychography import autoencoder, export_models, guided, pathwise, pictures, reinforce
 from adaptive_core.training.ptychography.autoencoder import AutoencoderConfig
 from adaptive_core.training.ptychography.guided import GuidedConfig
@@ -213,8 +211,7 @@ def train(
 
 def _check_device(name: str, config: Config) -> None:
     """Of a recipe and of all that it needs, before anything is made."""
-    if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
-        raise InvalidInputError(f"The config {name} needs an NVIDIA GPU (device {config.device}); PyTorch finds none.")
+    check_device(name, config)
     for needed in (RECIPES[name].encoder, RECIPES[name].start):
         if needed is not None:
             _check_device(needed, _config(needed))

@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     fields = dict(map(_field, options.fields))
     trainings, sweep = training("trainings"), training("sweep")
     cells = trainings.cells_of(options.loop, options.config, options.seed, fields, options.minutes, options.images)
+    if options.scheduler is None:
+        trainings.check_devices(sweep.unfinished(cells, options.out))
     rows = sweep.run_cells(trainings.run_cell, cells, options.out, options.scheduler, options.jobs, sweep.progress_bar)
     print(sweep.printed_table(rows))
     return 0

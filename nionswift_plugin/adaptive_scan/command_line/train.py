@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         loop.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the run")
     partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
+    for loop in (partial_scan, ptychography):
+        loop.add_argument("--device", metavar="NAME", help="cpu or cuda (default: the config's)")
     for loop in (partial_scan, alignment, ptychography):
         loop.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     alignment.add_argument("--seed", type=int, metavar="N", help="of all random numbers (default: the config's)")
@@ -89,7 +91,7 @@ def _shown() -> collections.abc.Iterator[None]:
 
 def _train_partial_scan(options: argparse.Namespace) -> pathlib.Path:
     path: pathlib.Path = training("partial_scan").train(
-        options.config, options.images, options.minutes, options.resume, options.out
+        options.config, options.images, options.minutes, options.resume, options.out, device=options.device
     )
     return path
 
@@ -108,7 +110,7 @@ def _train_alignment(options: argparse.Namespace) -> pathlib.Path:
 
 def _train_ptychography(options: argparse.Namespace) -> pathlib.Path:
     path: pathlib.Path = training("ptychography.recipes").train(
-        options.config, options.minutes, options.resume, options.out
+        options.config, options.minutes, options.resume, options.out, device=options.device
     )
     return path
 
