@@ -31,7 +31,7 @@ from adaptive_core.scan_path import FloatArray, inside
 SIGNIFICANT = 13.0
 """Least score statistic of drift and of lag, a chi^2 of two degrees of freedom and of one. This and the next constant
 are from true scans of training images, and from scans of them with a drift or a lag."""
-SIGNIFICANT_GAIN = 15.0
+SIGNIFICANT_GAIN = 12.0
 """Least gain of the held-out probes' log-likelihood (nat)."""
 PRIOR = np.array([3.0, 3.0, 0.15])
 """Standard deviations of drift (px) and lag before anything is measured."""
