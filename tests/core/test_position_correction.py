@@ -132,7 +132,7 @@ def test_a_true_scan_is_left_as_it_is_at_no_further_completion(path, noise_sd):
         assert finished(generator.complete(scan), scan, generator).position_errors is None
 
 
-@pytest.mark.parametrize("noise_sd", [0.0, 0.3])
+@pytest.mark.parametrize("noise_sd", [0.0, 0.1])
 def test_a_correction_that_explains_the_probes_only_a_little_better_is_refused(noise_sd, monkeypatch):
     commanded, generator = static_path.halton(SIZE_PX, 400), Interpolating()
     scan = _scan(commanded, commanded, _specimen(), noise_sd)
