@@ -57,11 +57,23 @@ class RunFolder:
         if not resume:
             raise InvalidInputError(f"{self.path} holds a training run already; resume it or choose another folder.")
         checkpoint: dict[str, typing.Any] = torch.load(self._checkpoint, "cpu", weights_only=True)
-        for name, value in self.config.items():
-            found = checkpoint["config"].get(name)
-            if name not in _FREE_FIELDS and found != _plain(value):
-                raise InvalidInputError(f"The checkpoint in {self.path} has {name} = {found!r}, not {_plain(value)!r}.")
+        found = checkpoint["config"]
+        if (name := self._another(found)) is not None:
+            expected = _plain(self.config[name])
+            raise InvalidInputError(
+                f"The checkpoint in {self.path} has {name} = {found.get(name)!r}, not {expected!r}."
+            )
         return checkpoint
+
+    def is_done_by(self, found: dict[str, typing.Any]) -> bool:
+        """Whether a finished run with the config ``found`` has all of this one's training."""
+        is_as_long = all(found.get(name, 0) >= self.config[name] for name in ("minutes", "iterations"))
+        return is_as_long and self._another(found) is None and found.get("policy") == self.config.get("policy")
+
+    def _another(self, found: dict[str, typing.Any]) -> str | None:
+        """The first field, but for _FREE_FIELDS, in which a config is not this one."""
+        fields = (name for name in self.config if name not in _FREE_FIELDS)
+        return next((name for name in fields if found.get(name) != _plain(self.config[name])), None)
 
     def save(self, state: dict[str, typing.Any]) -> None:
         """Write the checkpoint; an interruption leaves the one before."""

@@ -68,6 +68,29 @@ def check_devices(cells: collections.abc.Iterable[Cell]) -> None:
         check_device(cell["config"], _configured(cell))
 
 
+def earlier_cells(cells: collections.abc.Iterable[Cell]) -> list[Cell]:
+    """What cells go on from and would each train by themselves: in the order of training, each once.
+
+    Finished in the folder of the sweep they serve all cells; so each is as long as the longest that a cell asks for.
+    """
+    longest: dict[str, tuple[str, typing.Any]] = {}
+    for cell in cells:
+        chain = [_configured(cell)]
+        while (earlier := getattr(chain[0], "earlier", None)) is not None:
+            chain.insert(0, earlier)
+        for config in chain[:-1]:
+            if config.name not in longest or config.minutes > longest[config.name][1].minutes:
+                longest[config.name] = (cell["loop"], config)
+    return [_cell(loop, config) for loop, config in longest.values()]
+
+
+def _cell(loop: str, config: typing.Any) -> Cell:
+    own = _door(loop).configured(config.name)
+    changes = {name: value for name, value in vars(config).items() if value != getattr(own, name)}
+    plain = {name: str(value) if isinstance(value, pathlib.Path) else value for name, value in changes.items()}
+    return {"loop": loop, "config": config.name, "seed": config.seed, **plain}
+
+
 def run_cell(cell: Cell, folder: pathlib.Path) -> Cell:
     """Train a cell in its folder; minutes and iterations, the end of its learning curve, and the scores of its card."""
     path = _door(cell["loop"]).train(cell["config"], resume=True, out=folder, **_typed(cell))

@@ -54,6 +54,30 @@ def test_a_pattern_stands_for_the_configs_that_it_matches():
     assert len(names) == 6
 
 
+def test_what_several_cells_go_on_from_is_trained_once_before_them(tmp_path, monkeypatch):
+    trained = []
+
+    def train(config, out, **changes):
+        assert out.parent == tmp_path
+        trained.append((config, changes.get("minutes"), changes["seed"]))
+        return out / "model"
+
+    monkeypatch.setattr(partial_scan, "train", train)
+    words = ["sweep", "partial-scan", "--config", "generator-spiral", "generator-halton-large", "--minutes", "7"]
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as own:
+        assert main([*words, "--seed", "3", "--out", str(tmp_path), "--scheduler", own.scheduler_address]) == 0
+    first, second, *cells = trained
+    # As long as the longer of the two cells asks for: half of 14 minutes, not 7 of 15.
+    assert first == ("generator", 22.5, 1)
+    assert second == ("generator-further", 7.0, 2)
+    assert sorted(cells) == [("generator-halton-large", 7.0, 3), ("generator-spiral", 7.0, 3)]
+    assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 3
+
+    trained.clear()
+    assert main([*words, "--seed", "3", "--out", str(tmp_path)]) == 0
+    assert trained == []
+
+
 @pytest.mark.parametrize("curve", ["", "iteration,seconds\n"])
 def test_a_learning_curve_without_a_row_has_no_end(tmp_path, monkeypatch, curve):
     (tmp_path / "curve.csv").write_text(curve)

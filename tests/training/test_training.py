@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import shutil
 
 import numpy as np
 import onnxruntime
@@ -10,6 +9,7 @@ import pytest
 import torch
 from tiny_config import TINY, untrained_walk
 
+from adaptive_core import model_card
 from adaptive_core.errors import InvalidInputError, ModelError
 from adaptive_core.model_library import LoadedModel
 from adaptive_core.partial_scan.benchmark.scan import Spending, adapt
@@ -21,11 +21,12 @@ from adaptive_core.training.export import read_weights, to_onnx, with_half_weigh
 from adaptive_core.training.partial_scan import evaluate, generator, path_gradient
 from adaptive_core.training.partial_scan.data import Recipe, TruthSource, partial_batch
 from adaptive_core.training.partial_scan.generator import GeneratorConfig, generator_from_onnx
-from adaptive_core.training.partial_scan.images import load_images
+from adaptive_core.training.partial_scan.images import described, load_images
 from adaptive_core.training.partial_scan.networks import Generator, MultigridFill, SpectralGate
 from adaptive_core.training.partial_scan.path_gradient import PathGradientConfig
 from adaptive_core.training.partial_scan.policy_network import RecurrentPolicy
 from adaptive_core.training.partial_scan.walkers import Deciding
+from adaptive_core.training.runs import RunFolder
 
 
 def _run(model, inputs):
@@ -175,6 +176,17 @@ def test_generator_goes_on_with_the_walks_of_a_policy(tmp_path):
     assert LoadedModel(path.read_bytes(), path).card.training["config"]["policy"] == "policy.onnx"
 
 
+def _finish(model, path, **changes):
+    """Leave a model as the training of ``generator`` would have, but with other values of its config."""
+    run = RunFolder(path.parent, dataclasses.replace(generator.CONFIGS["generator"], **changes))
+    content = model.read_bytes()
+    images = changes["images"]
+    trained_on = described(None if images is None else load_images(images, "train"))
+    card = dataclasses.replace(model_card.read_card(content), trained_on=trained_on, training={"config": run.config})
+    path.parent.mkdir(parents=True)
+    path.write_bytes(model_card.write_card(content, card))
+
+
 def test_a_training_makes_what_it_goes_on_from_first(tmp_path, monkeypatch, image_folder, tiny_generator):
     tiny = {**TINY, "iterations": 1, "validation_crops": 0, "scored_crops": 0}
     last = {**tiny, "validation_crops": 1, "scored_crops": 1}
@@ -182,14 +194,15 @@ def test_a_training_makes_what_it_goes_on_from_first(tmp_path, monkeypatch, imag
         name: dataclasses.replace(config, **(last if name == "generator-refinement" else tiny))
         for name, config in generator.CONFIGS.items()
     }
-    monkeypatch.setattr(generator, "CONFIGS", changed)
+    for name, config in changed.items():
+        monkeypatch.setitem(generator.CONFIGS, name, config)
     further = tmp_path / "run" / "generator-further"
     found = further / "generator" / tiny_generator.name
-    found.parent.mkdir(parents=True)
-    shutil.copy(tiny_generator, found)
+    _finish(tiny_generator, found, images=image_folder)
+    before = found.read_bytes()
     path = partial_scan.train("generator-refinement", image_folder, out=tmp_path / "run")
     files = [path, further / "partial_scan_generator.onnx", found]
-    assert found.read_bytes() == tiny_generator.read_bytes()
+    assert found.read_bytes() == before
     cards = [LoadedModel(file.read_bytes(), file).card for file in files]
     chain = [card.training["config"]["name"] for card in cards]
     assert chain == ["generator-refinement", "generator-further", "generator"]
@@ -201,6 +214,45 @@ def test_a_training_makes_what_it_goes_on_from_first(tmp_path, monkeypatch, imag
     # Each went on from the one before: one step of Adam moves no weight by more than its rate, but for half precision.
     for later, earlier in itertools.pairwise(weights):
         assert 0 < float((later - earlier).abs().max()) < 3e-3
+
+
+@pytest.mark.parametrize(
+    ("place", "changes", "serves"),
+    [
+        ("run/generator", {}, True),
+        ("any", {"threads": 2, "device": "cuda", "minutes": 50.0}, True),
+        ("any", {"minutes": 44.0}, False),
+        ("any", {"seed": 4}, False),
+        ("any", {"images": None}, False),
+        ("any/deeper", {}, False),
+    ],
+)
+def test_a_finished_run_serves_if_it_has_all_of_the_training(
+    tmp_path, monkeypatch, image_folder, tiny_generator, place, changes, serves
+):
+    def begin(_network, run, *_):
+        raise RuntimeError(f"{run.path.name} is trained")
+
+    monkeypatch.setattr(generator, "fit", begin)
+    monkeypatch.setattr(generator, "specimen_images", lambda _seeds: None)
+    _finish(tiny_generator, tmp_path / place / tiny_generator.name, **{"images": image_folder, **changes})
+    with pytest.raises(RuntimeError, match="run is trained" if serves else "generator is trained"):
+        partial_scan.train("generator-further", image_folder, out=tmp_path / "run")
+
+
+def test_what_a_training_goes_on_from_is_shortened_alike():
+    changes = {"device": "cuda", "threads": 3}
+    last = partial_scan.configured("generator-uniform-grid-large", minutes=1.4, **changes)
+    chain = [last.earlier, last.earlier.earlier]
+    assert [(config.name, config.minutes, config.seed) for config in chain] == [
+        ("generator-further", pytest.approx(1.4), 2),
+        ("generator", pytest.approx(4.5), 1),
+    ]
+    assert all((config.device, config.threads) == ("cuda", 3) for config in chain)
+    assert chain[-1].earlier is None
+    assert partial_scan.configured("generator-spiral", initial="partial_scan_generator").earlier is None
+    # What is longer than its config does not make the others longer.
+    assert dataclasses.replace(last, minutes=100.0).earlier.minutes == 14.0
 
 
 def test_a_training_completes_only_what_a_policy_decides_on(tiny_generator):

@@ -69,9 +69,9 @@ def train(
     Args:
         config_name: one of CONFIGS.
         images: folder of real images; None trains on procedural images only.
-        minutes: length of the training; None takes the config's.
+        minutes: length of the training; None takes the config's. What it goes on from is shortened by the same factor.
         resume: go on from the checkpoint in ``out``.
-        out: folder of the run, ``training-runs/CONFIG`` if None.
+        out: folder of the run, ``training-runs/CONFIG`` if None; a finished run beside it serves to go on from.
         seed: of all random numbers; None takes the config's.
         changes: other fields of the config.
 

@@ -67,10 +67,13 @@ def loss(
     return (mse + 1e-4).sqrt().mean() + weight * interval, mse.mean()
 
 
-def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> pathlib.Path:
+def train(
+    config: GeneratorConfig, out: pathlib.Path, resume: bool = False, beside: pathlib.Path | None = None
+) -> pathlib.Path:
     """Train, and export the model with its card. Returns the path of the ONNX file in ``out``.
 
-    A run that it goes on from is made first, if there is none yet, in a folder of its name within ``out``.
+    A run that it goes on from is made first, in a folder of its name within ``out``, unless it is there already or in
+    a folder of ``beside``, by default that which ``out`` lies in.
 
     Raises:
         InvalidInputError: unusable images, or a folder with another run.
@@ -82,7 +85,7 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     images = None if config.images is None else load_images(config.images, "train")
     held_out = None if config.images is None else load_images(config.images, "validation")
     checkpoint = run.open(resume)
-    begun = _begun(config, out)
+    begun = _begun(config, out, images, out.parent if beside is None else beside)
     network = Generator(config.channels, config.blocks) if begun is None else generator_from_onnx(begun)
     network = network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rng = np.random.default_rng([config.seed, 0 if checkpoint is None else checkpoint["iteration"]])
@@ -119,20 +122,28 @@ def train(config: GeneratorConfig, out: pathlib.Path, resume: bool = False) -> p
     return _export(fitted, config, run, images, held_out)
 
 
-def _begun(config: GeneratorConfig, out: pathlib.Path) -> pathlib.Path | None:
+def _begun(
+    config: GeneratorConfig, out: pathlib.Path, images: ImageSet | None, beside: pathlib.Path
+) -> pathlib.Path | None:
     """The model that a training goes on from."""
-    if config.initial is None:
-        return None
-    if config.initial not in CONFIGS:
-        return ModelLibrary().load(config.initial, "partial_scan_generator").path
-    earlier = dataclasses.replace(CONFIGS[config.initial], images=config.images, threads=config.threads)
-    finished = out / earlier.name / f"{PRODUCTS[earlier.paths].file_name}.onnx"
-    if finished.exists():
-        return finished
-    logger.info("%s is trained first, in %s", earlier.name, finished.parent)
-    trained = train(earlier, finished.parent, resume=True)
-    logger.info("%s goes on from it", config.name)
-    return trained
+    earlier = config.earlier
+    if earlier is None:
+        return None if config.initial is None else ModelLibrary().load(config.initial, "partial_scan_generator").path
+    run = RunFolder(out / earlier.name, earlier)
+    file_name = f"{PRODUCTS[earlier.paths].file_name}.onnx"
+    found = (path for path in (run.path / file_name, *sorted(beside.glob(f"*/{file_name}"))) if path.exists())
+    begun = next((path for path in found if _is_done_by(run, path, images)), None)
+    if begun is None:
+        logger.info("%s is trained first, for %.3g minutes, in %s", earlier.name, earlier.minutes, run.path)
+        begun = train(earlier, run.path, True, beside)
+    logger.info("%s goes on from %s", config.name, begun)
+    return begun
+
+
+def _is_done_by(run: RunFolder, path: pathlib.Path, images: ImageSet | None) -> bool:
+    """Whether a model has all of a run's training, on the same images."""
+    card = model_card.read_card(path.read_bytes())
+    return card.trained_on == described(images) and run.is_done_by(card.training.get("config", {}))
 
 
 def _truths(config: GeneratorConfig, sources: list[TruthSource], rng: np.random.Generator) -> FloatImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import typing
 
@@ -17,7 +18,7 @@ class GeneratorConfig:
     Attributes:
         name: of this config, one of CONFIGS.
         images: folder of real images; None trains on procedural images only.
-        minutes: length of the training; the learning rate decays over it.
+        minutes: length of the training; the learning rate decays over it. What it goes on from is shortened alike.
         iterations: largest number of iterations.
         initial: what to go on from: the name of one of CONFIGS, which is trained first, or the name or file of a model;
             None for random weights, of ``channels`` and ``blocks``.
@@ -78,6 +79,25 @@ class GeneratorConfig:
         check_doses(self.doses)
         if len(self.sizes_px) > len(self.size_weights):
             raise InvalidInputError(f"{len(self.sizes_px)} sizes need as many size_weights, not {self.size_weights}.")
+
+    @property
+    def earlier(self) -> GeneratorConfig | None:
+        """The training that this one goes on from, with its images, threads and device; None if it needs no training.
+
+        It is as much shorter than its own config as this one is, and scored on as many crops fewer.
+        """
+        if self.initial not in CONFIGS:
+            return None
+        earlier, own = CONFIGS[self.initial], CONFIGS.get(self.name, self)
+        part = min(1.0, self.minutes / own.minutes)
+        return dataclasses.replace(
+            earlier,
+            minutes=part * earlier.minutes,
+            scored_crops=math.ceil(part * earlier.scored_crops),
+            images=self.images,
+            device=self.device,
+            threads=self.threads,
+        )
 
 
 class Product(typing.NamedTuple):

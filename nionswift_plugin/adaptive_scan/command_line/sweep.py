@@ -52,9 +52,13 @@ def run(options: argparse.Namespace) -> int:
     fields = dict(map(_field, options.fields))
     trainings, sweep = training("trainings"), training("sweep")
     cells = trainings.cells_of(options.loop, options.config, options.seed, fields, options.minutes, options.images)
+    waiting = sweep.unfinished(cells, options.out)
     if options.scheduler is None:
-        trainings.check_devices(sweep.unfinished(cells, options.out))
-    rows = sweep.run_cells(trainings.run_cell, cells, options.out, options.scheduler, options.jobs, sweep.progress_bar)
+        trainings.check_devices(waiting)
+    for part in (*([cell] for cell in trainings.earlier_cells(waiting)), cells):
+        rows = sweep.run_cells(
+            trainings.run_cell, part, options.out, options.scheduler, options.jobs, sweep.progress_bar
+        )
     print(sweep.printed_table(rows))
     return 0
 

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--minutes",
             type=float,
             metavar="M",
-            help="length of the training: processor time on a CPU, by the clock on a GPU (default: the config's)",
+            help="length of the training: processor time on a CPU, by the clock on a GPU (default: the config's)"
+            + "; what it goes on from is shortened by the same factor" * (package == "partial_scan"),
         )
         loop.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder of the run")
     partial_scan.add_argument("--images", type=pathlib.Path, metavar="DIR", help="real images to learn from")
