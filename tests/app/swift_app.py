@@ -218,7 +218,14 @@ class SwiftApp:
 
     def open_section(self, title: str, content: str, place: str) -> None:
         """Open a section of a panel, unless it is; ``content`` is a text in it."""
-        label = wait_for(lambda: self.find(title, place), f"the section {title!r}")
+
+        def resting_label() -> Widget | None:
+            # What is filled in above it while Swift starts moves it away from under the mouse.
+            label = self.find(title, place)
+            time.sleep(0.5)
+            return label if label is not None and self.find(title, place) == label else None
+
+        label = wait_for(resting_label, f"the section {title!r} to stay where it is")
         if self.find(content, place) is None:
             self._click_at((label.rectangle[0] - 10, label.centre[1]))
             wait_for(lambda: self.find(content, place), f"the section {title!r} to open")

@@ -179,8 +179,8 @@ def test_training_is_handed_its_arguments(
 ) -> None:
     calls: list[typing.Any] = []
 
-    def train(*arguments: typing.Any) -> pathlib.Path:
-        calls.append(arguments)
+    def train(*arguments: typing.Any, device: str | None) -> pathlib.Path:
+        calls.append((*arguments, device))
         return tmp_path / "model.onnx"
 
     fake = types.SimpleNamespace(train=train, main=calls.append, CONFIGS={})
@@ -191,10 +191,11 @@ def test_training_is_handed_its_arguments(
         lambda name: fake if name == "torch" or "training" in name else find(name),
     )
     outcome = run_command(
-        "train", "partial-scan", "--config", "generator", "--minutes", "2", "--resume", "--out", tmp_path / "run"
+        *("train", "partial-scan", "--config", "generator", "--minutes", "2", "--resume", "--out", tmp_path / "run"),
+        *("--device", "cuda"),
     )
     assert outcome.lines == [str(tmp_path / "model.onnx")]
-    assert calls.pop() == ("generator", None, 2.0, True, tmp_path / "run")
+    assert calls.pop() == ("generator", None, 2.0, True, tmp_path / "run", "cuda")
 
 
 def test_the_alignments_policy_is_trained_and_resumed(run_command: Run, tmp_path: pathlib.Path) -> None:
